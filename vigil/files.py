@@ -75,7 +75,7 @@ ARRAYS = {
 
 
 class _Unpickler(pickle.Unpickler):
-    """Builds plain containers and numpy arrays; any other name is refused before it is looked up."""
+    """Builds plain containers and numpy arrays; any other name is refused unopened."""
 
     def __init__(self, file: io.BufferedIOBase, allowed: Iterable[tuple[str, str]]) -> None:
         super().__init__(file, encoding="latin1")
