@@ -35,6 +35,7 @@ class Method(nn.Module):
     Config: ClassVar[type]
     TINY: ClassVar[Mapping[str, Any]] = {}
     stands_on: ClassVar[str | None] = None  # name of the method whose trained model it needs
+    name: str = ""  # as in `vigil methods`
 
     windows: dict[str, Window]
     channels: dict[str, tuple[str, ...]]
@@ -47,6 +48,7 @@ class Method(nn.Module):
 
     def __init__(self, config: Any = None, *, base: Method | None = None, **keys: Any) -> None:
         super().__init__()
+        self.name = self.name or type(self).__name__.lower()
         self.providers: dict[str, str] = {}
         self.scenes: tuple[str, ...] = ()
         self.config = make_config(self.Config, keys) if config is None else config

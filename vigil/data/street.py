@@ -1,0 +1,257 @@
+"""`street`: three scenes under fixed cameras, generated and labelled to the pixel.
+
+What it shows and what it can and cannot prove: docs/data/street.md. Version 1 is frozen: what
+happens in it by `FROZEN` (exactly), how it looks by `LOOKS` (coarsely; anti-aliased drawing may
+differ in last bits between builds of OpenCV).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vigil.data import _generated as generated
+from vigil.data import _street_figures as figures
+from vigil.data import _street_script as script
+from vigil.data._drawing import Sensor, Sprite, blit, drift, shade, tremble, with_shadow
+from vigil.data._generated import Job, Labels, Progress
+from vigil.data._street_places import SCENES, SIZE, SUN, Place, place
+from vigil.data._street_tracks import CLASSES, FPS, HEADING, PHASE, STRIDE, X, Z, Track
+from vigil.data.base import DataSet, Split, TestSplit
+from vigil.errors import unknown
+from vigil.records import Truth
+
+SPLITS = ("train", "val", "test", "weak")
+SEEN = 20  # an actor with fewer visible pixels, or less than a quarter of itself, is not seen
+LIGHT = {"road": 0.14, "walkway": 0.14, "shop": 0.07}
+FROZEN = {"street": ""}
+LOOKS: dict[str, tuple[int, ...]] = {}
+
+
+def render(
+    scene: str, split: str, index: int, seed: int = 0, *, version: int = 1,
+    size: tuple[int, int] = SIZE, limit: int | None = None,
+) -> tuple[np.ndarray, Labels]:  # fmt: skip
+    """One video, drawn: frames (T, H, W, 3) uint8 RGB at 12 a second, and its labels.
+
+    limit: only the first so many frames. Touches no disk; the same arguments give the same video.
+    """
+    story, rng = _story(scene, split, index, seed, version)
+    stage = place(scene, size)
+    total = story.frames
+    sensor = Sensor(
+        rng, size, drift(rng, total, FPS, LIGHT[scene]),
+        tremble(rng, total, rng.uniform(0.1, 0.7) * size[0] / SIZE[0]), rng.uniform(1.4, 2.6),
+    )  # fmt: skip
+    actors = [_Actor(track, stage) for track in story.tracks]
+    length = min(total, limit or total)
+    frames = np.empty((length, *size, 3), np.uint8)
+    masks, codes = np.zeros((length, *size), bool), np.zeros(length, np.uint8)
+    boxes: list[tuple[int, ...]] = []
+    for t in range(length):
+        canvas, ids, shown = _draw(stage, actors, t)
+        frames[t] = sensor.see(canvas, t)
+        seen = _seen(sensor.crop(ids, t), shown)
+        for number, actor, box in seen:
+            code = actor.code(t)
+            boxes.append((t, number, actor.track.kind, code, *box))
+            if code:
+                codes[t] = codes[t] or code
+                masks[t] |= sensor.crop(ids, t) == number + 1
+    table = np.array(boxes, np.int32).reshape(-1, 8)
+    return frames, Labels(codes, table, masks, CLASSES, figures.KINDS)
+
+
+def _story(
+    scene: str, split: str, index: int, seed: int, version: int
+) -> tuple[script.Script, np.random.Generator]:
+    """The script of one video, and the random numbers that its camera goes on with."""
+    if scene not in SCENES:
+        raise unknown("scene", scene, SCENES)
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS)
+    event = {(s, i): e for s, i, e in script.plan(split)}[scene, index]
+    rng = script.seeded(version, seed, split, scene, index)
+    return script.write(scene, event, rng), rng
+
+
+class _Actor:
+    """A track with its looks, and the sprites already drawn of it."""
+
+    def __init__(self, track: Track, stage: Place) -> None:
+        self.track, self.stage = track, stage
+        self.rows, self.labels = track.rows(), track.labels()  # (n, 11), (n,)
+        self.look = figures.new_look(track.kind, np.random.default_rng(track.look))
+        self.sprites: dict[tuple, Sprite] = {}
+
+    def row(self, frame: int) -> np.ndarray | None:
+        """The state (11,) at a frame, or None where there is no such figure then."""
+        at = frame - self.track.start
+        return self.rows[at] if 0 <= at < len(self.rows) else None
+
+    def code(self, frame: int) -> int:
+        """The class of what it does at a frame."""
+        return int(self.labels[frame - self.track.start])
+
+    def sprite(self, row: np.ndarray) -> Sprite:
+        """Its picture in this state; states are rounded, so that pictures can be used again."""
+        camera, kind = self.stage.camera, self.track.kind
+        size = round(np.log(camera.focal / row[Z]) / 0.03)
+        turn = round(row[HEADING] / (np.pi / 8)) % 16 if kind == figures.PERSON else None
+        beats = {figures.PERSON: 16, figures.BICYCLE: 16, figures.CAR: 4, figures.BAG: 1}[kind]
+        cycle = np.pi / 2 if kind == figures.CAR else 2 * np.pi
+        moving = kind != figures.PERSON or row[STRIDE] > 0.05
+        phase = round(row[PHASE] / cycle * beats) % beats if moving else 0
+        pose = tuple(np.round(row[STRIDE:] * 8).astype(int).tolist())
+        key = (size, turn, phase, pose)
+        if key not in self.sprites:
+            heading = row[HEADING] if turn is None else turn * np.pi / 8
+            self.sprites[key] = self._draw(
+                float(np.exp(size * 0.03)), float(heading),
+                figures.Pose(phase / beats * cycle, *(value / 8 for value in pose)),
+            )  # fmt: skip
+        return self.sprites[key]
+
+    def _draw(self, scale: float, heading: float, pose: figures.Pose) -> Sprite:
+        kind = self.track.kind
+        sprite = figures.draw(kind, self.look, pose, heading, scale, self.stage.camera.tilt)
+        deep = {figures.CAR: 0.5, figures.BICYCLE: 0.06, figures.BAG: 0.12}.get(kind, 0.04)
+        slant, drop, depth = SUN[self.stage.name]
+        return with_shadow(sprite, slant, drop, depth, 0.8 + scale / 40, deep * scale)
+
+
+Shown = tuple[int, _Actor, Sprite]
+
+
+def _draw(
+    stage: Place, actors: Sequence[_Actor], frame: int
+) -> tuple[np.ndarray, np.ndarray, list[Shown]]:
+    """The canvas (H, W, 3), who is on each pixel (H, W) uint16 (actor + 1), and who was drawn."""
+    canvas = stage.background.copy()
+    ids = np.zeros(canvas.shape[:2], np.uint16)
+    shown, queue = [], []
+    for number, actor in enumerate(actors):
+        row = actor.row(frame)
+        if row is None:
+            continue
+        column, line = stage.camera.project(row[X], row[Z])
+        if not -200 < column < canvas.shape[1] + 200:
+            continue
+        sprite, at = actor.sprite(row), (round(column), round(line))
+        shade(canvas, sprite, at)
+        queue.append((-row[Z], number, sprite, at))
+        shown.append((number, actor, sprite))
+    things = [(-z, -1, sprite, at) for z, sprite, at in stage.standing]
+    for _, number, sprite, at in sorted(queue + things, key=lambda item: item[:2]):
+        blit(canvas, ids, sprite, at, number + 1)
+    return canvas, ids, shown
+
+
+def _seen(
+    ids: np.ndarray, shown: Sequence[Shown]
+) -> list[tuple[int, _Actor, tuple[int, int, int, int]]]:
+    """Who can be seen in the picture, with the box of the visible pixels."""
+    found = []
+    for number, actor, sprite in shown:
+        on = ids == number + 1
+        count = int(np.count_nonzero(on))
+        if count >= max(SEEN, sprite.pixels / 4):
+            cols, rows = np.flatnonzero(on.any(0)), np.flatnonzero(on.any(1))
+            box = (int(cols[0]), int(rows[0]), int(cols[-1]) + 1, int(rows[-1]) + 1)
+            found.append((number, actor, box))
+    return found
+
+
+def generate(
+    out: Path | str, *, seed: int = 0, version: int = 1, size: tuple[int, int] = SIZE,
+    scale: float = 1.0, splits: Sequence[str] = SPLITS[:3], progress: Progress | None = None,
+) -> Path:  # fmt: skip
+    """Make the data set under `out`/street; returns its folder. What is already there is kept.
+
+    scale: the share of the videos, and of each video's length, that is made (at least 60 frames,
+    one video a scene and split, two in test and weak); for tests.
+    """
+    generated.check(version, size, SIZE, scale)
+    folder = _folder(Path(out), seed, version, size, scale)
+    jobs = [_job(*video, seed, version, size, scale) for video in _videos(SPLITS, scale)]
+    wanted = [job for job in jobs if job.facts["split"] in splits]
+    facts = {"name": "street", "version": version, "seed": seed, "fps": FPS, "size": list(size)}
+    listed = [dict(job.facts) for job in jobs]
+    generated.produce(folder, wanted, {**facts, "videos": listed}, progress)
+    return folder
+
+
+def open_street(
+    root: Path | str | None = None, *, split: str | None = None, seed: int = 0, **options: Any
+) -> DataSet:
+    """The data set, made first if it is not there: under `root`, VIGIL_DATA or the user's cache.
+
+    split: None for one-class training (normal videos only), "weak" for training by video labels;
+    options: version, size, scale, progress, as in `generate`.
+    """
+    if split not in (None, "one-class", "weak"):
+        raise unknown("split", str(split), ("one-class", "weak"))
+    parts = SPLITS if split == "weak" else SPLITS[:3]
+    folder = generate(generated.home(root), seed=seed, splits=parts, **options)
+    listed = generated.videos(folder)
+
+    def part(*names: str, labelled: bool = True) -> tuple:
+        return tuple(
+            generated.open_one(
+                folder, facts, label=generated.label(facts) if labelled else "unknown"
+            )
+            for facts in sorted(listed, key=lambda facts: facts["name"])
+            if facts["split"] in names
+        )
+
+    def truth(name: str) -> Truth:
+        return generated.truth(folder, "test", name, listed)
+
+    train = part("train", "weak") if split == "weak" else part("train")
+    info = {
+        "licence": "generated by Vigil, Apache-2.0", "folder": str(folder),
+        "shows": "three scenes (road, walkway, shop); docs/data/street.md",
+        "expected": {"train videos": len(train)},
+    }  # fmt: skip
+    return DataSet(
+        "street", Split(train), TestSplit(part("test", labelled=False), truth),
+        Split(part("val")), "weak" if split == "weak" else "", info,
+    )  # fmt: skip
+
+
+def _folder(out: Path, seed: int, version: int, size: tuple[int, int], scale: float) -> Path:
+    name = f"v{version}-seed{seed}-{size[0]}x{size[1]}"
+    return out / "street" / (name if scale == 1 else f"{name}-scale{scale:g}")
+
+
+def _videos(splits: Sequence[str], scale: float) -> list[tuple[str, str, int, str]]:
+    """(split, scene, index, event) of every video that is made."""
+    videos = []
+    for split in splits:
+        plan = script.plan(split)
+        least = 2 if split in ("test", "weak") else 1
+        kept = max(least, round(scale * len(plan) / len(SCENES)))
+        videos += [(split, *video) for video in plan if video[1] < kept]
+    return videos
+
+
+def _job(
+    split: str, scene: str, index: int, event: str,
+    seed: int, version: int, size: tuple[int, int], scale: float,
+) -> Job:  # fmt: skip
+    total = int(script.seeded(version, seed, split, scene, index).integers(*script.LENGTH))
+    length = total if scale == 1 else min(total, max(60, round(scale * total)))
+    name = f"{scene}_{index:02d}" if split != "weak" else f"{scene}_weak_{index:02d}"
+    facts = {
+        "name": name, "split": split, "scene": scene, "label": event or "normal",
+        "fps": FPS, "frames": length, "size": list(size),
+    }  # fmt: skip
+
+    def make() -> tuple[np.ndarray, Labels]:
+        return render(scene, split, index, seed, version=version, size=size, limit=length)
+
+    return Job(f"{split}/{name}", facts, make)

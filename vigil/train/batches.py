@@ -1,0 +1,272 @@
+"""Training videos to batches: frames cached once, windows cut on the fly, each seen once a pass.
+
+Which sample a step sees depends on (seed, step) alone, so a run killed anywhere and resumed sees
+the same batches as one that never stopped.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vigil.errors import InputError
+from vigil.features.base import Provider
+from vigil.methods.base import Method
+from vigil.records import Batch, Units, Video, Window
+from vigil.units import Cutter, Seen, anchor_boxes, cut_pixels, join, paced
+from vigil.video.windows import places
+
+PIECE = 2048  # rows of units handed to `prepare` at a time
+
+
+def bags(
+    method: Method,
+    providers: Mapping[str, Provider],
+    videos: Iterable[Video],
+    fps: float,
+    ignore: np.ndarray | None = None,
+) -> Iterator[Units]:
+    """The units of each video in order, one window at a time, in pieces of bounded size.
+
+    A method that needs whole videos (`lookahead` None) gets each bag in one piece.
+    """
+    for video in videos:
+        cutter = Cutter(method.windows, providers, video, fps)
+        held: dict[str, list[Units]] = {name: [] for name in method.windows}
+
+        def pieces(limit: int, held: dict[str, list[Units]] = held) -> Iterator[Units]:
+            for name, parts in held.items():
+                if sum(map(len, parts)) >= limit and (units := join(parts)):
+                    held[name] = []
+                    yield units
+
+        for frame, count in paced(video, fps, method.short_side, ignore):
+            for _ in range(count):
+                for cut in cutter.see(frame):
+                    held[cut.window].append(cut.units)
+            if method.lookahead is not None:
+                yield from pieces(PIECE)
+        for cut in cutter.finish():
+            held[cut.window].append(cut.units)
+        yield from pieces(1)
+
+
+class Order:
+    """Position p of an endless sequence that visits each of `n` items once a pass, shuffled."""
+
+    def __init__(self, n: int, seed: int, name: str) -> None:
+        self.n, self.seed = n, (seed, zlib.crc32(name.encode()))
+        self.epoch, self.order = -1, np.arange(n)
+
+    def take(self, start: int, count: int) -> list[int]:
+        """Items at positions [start, start + count)."""
+        items = []
+        for position in range(start, start + count):
+            epoch, row = divmod(position, self.n)
+            if epoch != self.epoch:
+                self.epoch = epoch
+                self.order = np.random.default_rng((*self.seed, epoch)).permutation(self.n)
+            items.append(int(self.order[row]))
+        return items
+
+
+class Pixels:
+    """All training frames on disk (memory-mapped) and what providers saw in them; windows are cut
+    from there."""
+
+    def __init__(
+        self,
+        method: Method,
+        providers: Mapping[str, Provider],
+        videos: Iterable[Video],
+        fps: float,
+        folder: Path,
+        ignore: np.ndarray | None = None,
+    ) -> None:
+        self.method, self.videos = method, list(videos)
+        self.frames: list[np.ndarray] = []
+        self.values: list[list[dict[str, Any]]] = []
+        folder.mkdir(parents=True, exist_ok=True)
+        for n, video in enumerate(self.videos):
+            images, values = see_all(method, providers, video, fps, ignore)
+            path = folder / f"{n}.npy"
+            np.save(path, images)
+            self.frames.append(np.load(path, mmap_mode="r"))
+            self.values.append(values)
+        self.items = {name: self.index(window) for name, window in method.windows.items()}
+
+    def index(self, window: Window) -> list[tuple[int, int, int]]:
+        """Every unit there is to draw: (video, start frame, box row)."""
+        items = []
+        for n, video in enumerate(self.videos):
+            for place in places(window, len(self.frames[n])):
+                seen = self.seen(n, place.start, window)
+                boxes = anchor_boxes(window, seen[window.middle], video.size)
+                items += [(n, place.start, row) for row in range(len(boxes))]
+        return items
+
+    def seen(self, n: int, start: int, window: Window) -> list[Seen]:
+        """The frames of one window of video n."""
+        last = len(self.frames[n]) - 1
+        rows = [min(start + t, last) for t in range(window.length)]
+        return [Seen(self.frames[n][row], self.values[n][row]) for row in rows]
+
+    def cut(self, name: str, items: Iterable[tuple[int, int, int]]) -> dict[str, Tensor]:
+        """The tensors of some units of a window, stacked."""
+        window = self.method.windows[name]
+        parts: dict[str, list[Tensor]] = {}
+        for n, start, row in items:
+            seen = self.seen(n, start, window)
+            x, _ = cut_pixels(name, window, seen, self.videos[n].size, row)
+            for key, value in x.items():
+                parts.setdefault(key, []).append(value[0])
+        return {key: torch.stack(values) for key, values in parts.items()}
+
+
+def see_all(
+    method: Method,
+    providers: Mapping[str, Provider],
+    video: Video,
+    fps: float,
+    ignore: np.ndarray | None,
+) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """All frames (T, H, W, 3) of a video and the providers' values for each."""
+    trackers = {role: provider.start(video, fps) for role, provider in providers.items()}
+    images: list[np.ndarray] = []
+    values: list[dict[str, Any]] = []
+    for frame, count in paced(video, fps, method.short_side, ignore):
+        for _ in range(count):
+            seen = {role: t.see(frame, len(images)) for role, t in trackers.items()}
+            values.append(seen)
+            images.append(frame.image)
+    if not images:
+        raise InputError(f"{video.source}: no frame in it")
+    return np.stack(images), values
+
+
+class Samples:
+    """Batches for a method's kind of supervision; `batch(step)` is a pure function of the seed."""
+
+    def __init__(
+        self,
+        method: Method,
+        providers: Mapping[str, Provider],
+        videos: Iterable[Video],
+        fps: float,
+        folder: Path,
+        seed: int,
+        size: int,
+        ignore: np.ndarray | None = None,
+    ) -> None:
+        self.method, self.size = method, size
+        videos = list(videos)
+        self.groups: dict[str, dict[str, Any]] = {}
+        rows = all(window.kind == "features" for window in method.windows.values())
+        weak = method.supervision == "video-label"
+        if rows or weak:
+            self.source: RowSource | Pixels = RowSource(method, providers, videos, fps, ignore)
+        else:
+            self.source = Pixels(method, providers, videos, fps, folder, ignore)
+        self.orders = {}
+        for group, items in self.grouped(videos).items():
+            if not items:
+                raise InputError(f"training: no sample of {group}; are the videos long enough?")
+            self.groups[group] = {"items": items}
+            self.orders[group] = Order(len(items), seed, group)
+
+    def grouped(self, videos: list[Video]) -> dict[str, list[Any]]:
+        """Samples by what is drawn evenly: windows; labels; or windows x scenes."""
+        method, items = self.method, self.source.items
+        if method.supervision == "video-label":
+            bags = range(len(videos))
+            return {
+                label: [n for n in bags if videos[n].label == label]
+                for label in ("normal", "anomalous")
+            }
+        if method.supervision == "scene":
+            return {
+                f"{name}@{scene}": [i for i in items[name] if videos[i[0]].scene == scene]
+                for name in items
+                for scene in method.scenes
+            }
+        return dict(items)
+
+    @property
+    def steps_a_pass(self) -> int:
+        """Steps until every sample of the largest group was seen."""
+        most = max(len(group["items"]) for group in self.groups.values())
+        return -(-most // self.size)
+
+    def draw(self, group: str, step: int, size: int) -> list[Any]:
+        items = self.groups[group]["items"]
+        return [items[i] for i in self.orders[group].take(step * size, size)]
+
+    def batch(self, step: int) -> Batch:
+        """What step `step` sees."""
+        method = self.method
+        if method.supervision == "video-label":
+            assert isinstance(self.source, RowSource)
+            normal = self.source.bags(self.draw("normal", step, self.size))
+            return Batch(
+                normal=normal,
+                anomalous=self.source.bags(self.draw("anomalous", step, self.size)),
+            )
+        x: dict[str, Tensor] = {}
+        scene = None
+        for name in method.windows:
+            if method.supervision == "scene":
+                each = max(self.size // len(method.scenes), 2)
+                drawn = [self.draw(f"{name}@{s}", step, each) for s in method.scenes]
+                x |= self.source.cut(name, [item for group in drawn for item in group])
+                scene = torch.arange(len(method.scenes)).repeat_interleave(each)
+            else:
+                x |= self.source.cut(name, self.draw(name, step, self.size))
+        return Batch(x=x, scene=scene)
+
+
+class RowSource:
+    """Units of every video in memory: rows of features, or whole bags for weak supervision."""
+
+    def __init__(
+        self,
+        method: Method,
+        providers: Mapping[str, Provider],
+        videos: list[Video],
+        fps: float,
+        ignore: np.ndarray | None,
+    ) -> None:
+        self.method = method
+        self.units: list[dict[str, Units]] = []
+        for video in videos:
+            found: dict[str, list[Units]] = {name: [] for name in method.windows}
+            for units in bags(method, providers, [video], fps, ignore):
+                found[units.window].append(units)
+            joined = {name: join(parts) for name, parts in found.items()}
+            self.units.append({name: units for name, units in joined.items() if units})
+        self.items = {
+            name: [
+                (n, 0, row)
+                for n, units in enumerate(self.units)
+                for row in range(len(units.get(name, ())))
+            ]
+            for name in method.windows
+        }
+
+    def cut(self, name: str, items: Iterable[tuple[int, int, int]]) -> dict[str, Tensor]:
+        """The tensors of some rows, stacked."""
+        rows = [(self.units[n][name], row) for n, _, row in items]
+        return {key: torch.stack([u.x[key][row] for u, row in rows]) for key in rows[0][0].x}
+
+    def bags(self, videos: Iterable[int]) -> dict[str, Tensor]:
+        """Whole bags, made equally long by the method's `bag`, stacked: {key: (B, rows, ...)}."""
+        items = [
+            {k: v for units in self.units[n].values() for k, v in self.method.bag(units).items()}
+            for n in videos
+        ]
+        return {key: torch.stack([item[key] for item in items]) for key in items[0]}
