@@ -226,12 +226,12 @@ def test_killed_and_resumed_gives_the_same_weights(
     out = tmp_path / "killed"
     code = (
         "import sys; sys.path[:0] = ['tests']; import test_contract as t, pathlib, time;"
-        "real = t.pipeline.train_loop;\n"
+        "real = t.fitting.train_loop;\n"
         "def slow(*a, **k):\n"
         "    a = list(a); tell = a[5]\n"
         "    a[5] = lambda *b: (tell(*b), time.sleep(0.3))\n"
         "    return real(*a, **k)\n"
-        "t.pipeline.train_loop = slow\n"
+        "t.fitting.train_loop = slow\n"
         f"t.fitted({name!r}, pathlib.Path({str(out)!r}))"
     )
     child = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)

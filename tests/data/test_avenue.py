@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy.io import savemat, whosmat
 from tiny_data import real, tiny
+from vigil.video.read import count_frames
 
 from vigil.data.avenue import open_avenue
 from vigil.data.layouts import write_as
 from vigil.errors import InputError
-from vigil.video.read import count_frames
 
 
 @pytest.fixture
@@ -109,3 +109,12 @@ def test_two_videos_of_one_name_and_an_empty_folder(root, tmp_path):
         open_avenue(root)
     with pytest.raises(InputError, match="neither testing_videos"):
         open_avenue(tmp_path / "nowhere")
+
+
+def test_the_archives_as_they_unpack(root, tmp_path):
+    archive = tmp_path / "as unpacked"
+    (archive / "ground_truth_demo").mkdir(parents=True)
+    (root / "testing_label_mask").rename(archive / "ground_truth_demo" / "testing_label_mask")
+    root.rename(archive / "Avenue Dataset")
+    data = open_avenue(archive)
+    assert len(data.train) == 3 and data.test.truth("01").frames.sum() == 14

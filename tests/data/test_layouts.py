@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from tiny_data import SIZE, TESTS, masks, tiny, video
+from vigil.video.read import count_frames
 
 from vigil.data.avenue import open_avenue
 from vigil.data.base import DataSet, Split, TestSplit
@@ -14,7 +15,6 @@ from vigil.data.shanghaitech import open_shanghaitech, read_list
 from vigil.data.ucsd import open_ped2
 from vigil.errors import ConfigError, InputError
 from vigil.records import Truth
-from vigil.video.read import count_frames
 
 LABELS = {
     name: masks(i, n, runs).any(axis=(1, 2)) for i, (name, (n, runs, _)) in enumerate(TESTS.items())
@@ -183,6 +183,6 @@ def test_a_folder_that_holds_something_is_refused_and_unknown_layouts_are(tmp_pa
 
 
 def test_progress_names_each_video(tmp_path):
-    seen: list[str] = []
-    write_as(tiny(), "ucsd-ped2", tmp_path / "p", progress=seen.append)
-    assert seen == [*NORMAL, *TESTS]
+    seen = []
+    write_as(tiny(), "ucsd-ped2", tmp_path / "p", progress=lambda *row: seen.append(row))
+    assert seen == [(done, 7, name) for done, name in enumerate([*NORMAL, *TESTS])]

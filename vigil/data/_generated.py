@@ -105,6 +105,19 @@ def check(version: int, size: tuple[int, int], shape: tuple[int, int], scale: fl
         raise ConfigError(f"scale {scale}; expected 0 < scale <= 1")
 
 
+def folder(
+    parent: Path, seed: int, version: int, size: tuple[int, int], scale: float
+) -> Path:  # fmt: skip
+    """Where one seed, version and size of a data set goes."""
+    name = f"v{version}-seed{seed}-{size[0]}x{size[1]}"
+    return parent / (name if scale == 1 else f"{name}-scale{scale:g}")
+
+
+def shortened(frames: int, scale: float) -> int:
+    """How many frames of a video are made at this scale."""
+    return frames if scale == 1 else min(frames, max(60, round(scale * frames)))
+
+
 def produce(
     folder: Path, jobs: list[Job], manifest: Mapping[str, Any], progress: Progress | None
 ) -> None:
@@ -127,8 +140,7 @@ def produce(
             continue
         frames, labels = job.make()
         labels.save(target.with_suffix(".npz"))
-        with writing(target) as new:
-            write_mp4(new, frames, job.facts["fps"])
+        write_mp4(target, frames, job.facts["fps"])
     if progress:
         progress(len(jobs), len(jobs), "")
 
@@ -146,12 +158,9 @@ def videos(folder: Path) -> list[dict[str, Any]]:
     try:
         return list(json.loads(path.read_text())["videos"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a manifest ({error}); remove it and generate again") from error
-
-
-def label(facts: Mapping[str, Any]) -> Label:
-    """What training may know of a video."""
-    return "normal" if facts["label"] == "normal" else "anomalous"
+        raise InputError(
+            f"{path}: not a manifest ({error}); remove it and generate again"
+        ) from error
 
 
 def truth(folder: Path, split: str, name: str, listed: Iterable[Mapping[str, Any]]) -> Truth:
@@ -162,7 +171,15 @@ def truth(folder: Path, split: str, name: str, listed: Iterable[Mapping[str, Any
     return Labels.load(folder / split / f"{name}.npz").truth()
 
 
-def open_one(folder: Path, facts: Mapping[str, Any], **extra: Any) -> Video:
+def open_part(
+    folder: Path, listed: Iterable[Mapping[str, Any]], splits: tuple[str, ...], labels: str
+) -> tuple[Video, ...]:
+    """The videos of some splits, in name order; labels: "known" (training) or "unknown" (test)."""
+    chosen = sorted((f for f in listed if f["split"] in splits), key=lambda f: str(f["name"]))
+    return tuple(_open_one(folder, facts, labels == "known") for facts in chosen)
+
+
+def _open_one(folder: Path, facts: Mapping[str, Any], labelled: bool) -> Video:
     """One generated video as a record, its boxes given as a detector would."""
     from vigil.video.read import open_video
 
@@ -172,5 +189,10 @@ def open_one(folder: Path, facts: Mapping[str, Any], **extra: Any) -> Video:
         labels = Labels.load(path.with_suffix(".npz"))
         return labels.of_frames(labels.boxes)
 
-    given = {"objects": objects}
-    return open_video(path, name=facts["name"], scene=facts["scene"], given=given, **extra)
+    label: Label = "unknown"
+    if labelled:
+        label = "normal" if facts["label"] == "normal" else "anomalous"
+    return open_video(
+        path, name=facts["name"], scene=facts["scene"], view=facts.get("view", ""), label=label,
+        given={"objects": objects},
+    )  # fmt: skip

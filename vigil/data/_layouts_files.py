@@ -14,7 +14,9 @@ import numpy as np
 from vigil.data.base import DataSet
 from vigil.errors import InputError
 from vigil.records import Truth, Video
+from vigil.video.write import write_mp4
 
+Progress = Callable[[int, int, str], None]  # videos done, of how many, the one at hand
 GREY = np.array([0.299, 0.587, 0.114])  # BT.601 weights of R, G, B
 
 
@@ -24,14 +26,15 @@ class Writing:
 
     dataset: DataSet
     out: Path
-    progress: Callable[[str], None] | None = None
+    progress: Progress | None = None
     names: dict[str, dict[str, str]] = field(default_factory=dict)  # {part: {new: old}}
 
     def call(self, part: str, new: str, video: Video) -> str:
         """Note the new name of a video, and say that it is being written."""
-        self.names.setdefault(part, {})[new] = video.name
         if self.progress:
-            self.progress(video.name)
+            total = len(self.dataset.train) + len(self.dataset.test)
+            self.progress(sum(map(len, self.names.values())), total, video.name)
+        self.names.setdefault(part, {})[new] = video.name
         return new
 
     def normal(self) -> list[Video]:
@@ -66,21 +69,19 @@ def image(picture: np.ndarray, path: Path) -> None:
     path.write_bytes(data.tobytes())  # and not cv2.imwrite, which hides a full disk
 
 
-def clip(video: Video, path: Path, codec: str = "mpeg4") -> int:
-    """A video file with every frame once, at the video's nominal rate; how many frames."""
+def clip(video: Video, path: Path) -> int:
+    """A video file with every frame once: .mp4 as H.264, .avi as MPEG-4; how many frames."""
+    if path.suffix == ".mp4":
+        return write_mp4(path, (frame.image for frame in video.frames()), video.fps, quality=18)
     import av
 
     path.parent.mkdir(parents=True, exist_ok=True)
     count = 0
     with av.open(str(path), "w") as container:
         rate = Fraction(video.fps).limit_denominator(1001)
-        best = {"preset": "veryfast", "crf": "18"} if codec == "libx264" else {"qmin": "2"}
-        stream: Any = container.add_stream(codec, rate=rate, options=best)
+        stream: Any = container.add_stream("mpeg4", rate=rate, options={"qmin": "2"})
         stream.height, stream.width = video.size
-        odd = stream.height % 2 or stream.width % 2
-        stream.pix_fmt = "yuv444p" if odd and codec == "libx264" else "yuv420p"
-        if codec == "mpeg4":
-            stream.bit_rate = 4_000_000
+        stream.pix_fmt, stream.bit_rate = "yuv420p", 4_000_000
         for index, frame in enumerate(video.frames()):
             picture: Any = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame.image), "rgb24")
             picture.pts = index

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -47,7 +48,8 @@ def ucsd_frames(work: Writing) -> None:
     for number, video in enumerate(work.normal(), 1):
         name = work.call("train", f"{number:02}", video)
         images(video, work.out / "training" / "frames" / name, "{:03}.jpg")
-    ranges, packed = [], {}
+    ranges = []
+    packed: dict[str, Any] = {}
     for number, video in enumerate(work.dataset.test, 1):
         name, truth = work.call("test", f"{number:02}", video), work.truth(video)
         frames = work.out / "testing" / "frames" / name

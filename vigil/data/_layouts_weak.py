@@ -26,7 +26,7 @@ def ucf_crime(work: Writing) -> None:
         seen[kind] += 1
         path = _ucf_path("train", kind, seen[kind])
         work.call("train", path, video)
-        count = clip(video, work.out / "Videos" / path, "libx264")
+        count = clip(video, work.out / "Videos" / path)
         lists["Anomaly_Train"].append(path)
         lists["Train_Annotation"].append(f"{path} {count} ")
     tests: dict[str, list[str]] = {
@@ -38,7 +38,7 @@ def ucf_crime(work: Writing) -> None:
         seen[kind] += 1
         path = _ucf_path("test", kind, seen[kind])
         work.call("test", path, video)
-        count = clip(video, work.out / "Videos" / path, "libx264")
+        count = clip(video, work.out / "Videos" / path)
         checked(count, truth, video)
         times = _times(truth)
         tests["Anomaly_Test"].append(path)

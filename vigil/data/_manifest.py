@@ -164,8 +164,9 @@ class _Reader:
         spans = {key: self.spans(keys[key], key, index) for key in SPANS if key in keys}
         if label == "normal" and any(spans.values()):
             raise self.fault("label = 'normal', and yet abnormal at times", "label", index)
-        about = {key: keys[key] for key in ("scene", "view", "fps") if key in keys}
-        return Entry(keys["path"], name, split, label, **about, **spans)
+        scene, view, fps = keys.get("scene", ""), keys.get("view", ""), keys.get("fps")
+        seconds, frames = spans.get("seconds"), spans.get("frames")
+        return Entry(keys["path"], name, split, label, scene, view, fps, seconds, frames)
 
     def inside(self, path: str, index: int, outside: bool) -> None:
         """A manifest from elsewhere must not make Vigil read what lies beside its folder."""

@@ -7,11 +7,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vigil.data._street_figures import BAG, BICYCLE, CAR
+from vigil.data._street_looks import BAG, BICYCLE, CAR
 from vigil.data._street_places import SCENES
 from vigil.data._street_tracks import (
-    CLASSES, FPS, TOWARDS, WAITING, Track, band, browse, customer, edge, lane, leave_shop,
-    person, pick_side, route, shelf, to_shelf, waiting, walker,
+    CLASSES,
+    FPS,
+    TOWARDS,
+    WAITING,
+    Track,
+    band,
+    browse,
+    customer,
+    edge,
+    lane,
+    leave_shop,
+    person,
+    pick_side,
+    route,
+    shelf,
+    to_shelf,
+    waiting,
+    walker,
 )  # fmt: skip
 
 # what can go wrong where
@@ -167,7 +183,9 @@ def _falling(scene: str, frames: int, rng: np.random.Generator) -> list[Track]:
     track.mark("falling").stay(0.25, heading, lean=0.4, crouch=0.2, fall=0.35)
     track.stay(0.25, heading, fall=1.0, bend=0.8)
     for _ in range(int(rng.integers(3, 6))):
-        track.stay(rng.uniform(0.11, 0.2) * frames / FPS, heading, fall=1.52, bend=rng.uniform(0, 1.5))
+        track.stay(
+            rng.uniform(0.11, 0.2) * frames / FPS, heading, fall=1.52, bend=rng.uniform(0, 1.5)
+        )
     track.stay(0.5, heading, fall=0.7, crouch=0.5).stay(0.5, heading, crouch=0.9)
     _leave(scene, track.mark(""), rng, speed * 0.7)
     return [track]
@@ -215,7 +233,7 @@ def _theft(scene: str, frames: int, rng: np.random.Generator) -> list[Track]:
         track.mark("theft").stay(0.4, TOWARDS + rng.uniform(-0.7, 0.7), bend=0.9)
         turned = track.heading
         for _ in range(int(rng.integers(3, 6))):  # bent over it, looking left and right
-            track.stay(rng.uniform(0.6, 1.1), turned + rng.uniform(-0.5, 0.5), hide=1.0, crouch=0.35)
+            track.stay(rng.uniform(0.6, 1.1), turned + rng.uniform(-0.5, 0.5), hide=1.0, crouch=0.7)
         track.mark("")
         to_shelf(track, *shelf(rng), speed)
     leave_shop(track, rng, speed * 1.2)
@@ -232,9 +250,10 @@ def plan(split: str) -> list[tuple[str, int, str]]:
     """(scene, index, event) of every video of a split; event "" for a normal one."""
     normal = {"train": 12, "val": 4, "test": 5, "weak": 0}[split]
     repeats = {"train": 0, "val": 0, "test": 2, "weak": 2}[split]
+    own = {"road": "wrong_way", "walkway": "vehicle", "shop": "theft"}  # seen in one scene only
     videos = []
     for scene in SCENES:
-        events = EVENTS[scene] * repeats + ("",) * normal
+        events = EVENTS[scene] * repeats + (own[scene],) * repeats + ("",) * normal
         # mixed, so that a video's number says nothing
         order = np.random.default_rng([11, SCENES.index(scene), len(events)]).permutation(
             len(events)

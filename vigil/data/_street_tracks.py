@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vigil.data._street_figures import BICYCLE, CAR, PERSON
+from vigil.data._street_looks import BICYCLE, CAR, PERSON
 from vigil.data._street_places import CAMERAS, SIZE
 
 FPS = 12
@@ -39,7 +39,9 @@ class Track:
     parts: list[np.ndarray] = field(default_factory=list)
     marks: list[int] = field(default_factory=list)
 
-    def add(self, xs: np.ndarray, zs: np.ndarray, heading: np.ndarray | float, **pose: float) -> None:
+    def add(
+        self, xs: np.ndarray, zs: np.ndarray, heading: np.ndarray | float, **pose: float
+    ) -> None:
         """Append frames at the given places; pose values are held."""
         if not len(xs):
             return

@@ -46,6 +46,7 @@ EXPECTED = {
 }  # fmt: skip
 TRAIN = ("training_videos", "training/videos", "training/frames", "training")
 TEST = ("testing_videos", "testing/videos", "testing/frames", "testing")
+LABEL_MASKS = ("testing_label_mask", "ground_truth_demo/testing_label_mask")
 FRAME_MASKS = ("test_frame_mask", "testing/test_frame_mask", "testframemask", "frame_masks")
 
 
@@ -65,7 +66,7 @@ def open_avenue(root: Path | str, *, fps: float = 25.0, min_confidence: float = 
     train = with_boxes(train, base, "train", min_confidence)
     test = with_boxes(test, base, "test", min_confidence)
     info = facts(base, EXPECTED, train, test, licence=LICENCE, cite=CITE, fps="25 frames/s (.avi)")
-    read = partial(_truth, base, test)
+    read = partial(_truth, (base, root), test)
     return DataSet("avenue", Split(train), test_split(test, read), info=info)
 
 
@@ -73,10 +74,10 @@ def _first(base: Path, names: Sequence[str]) -> Path | None:
     return next((base / name for name in names if (base / name).is_dir()), None)
 
 
-def _truth(base: Path, test: Sequence[Video], video: Video) -> Truth:
+def _truth(roots: Sequence[Path], test: Sequence[Video], video: Video) -> Truth:
     number = video.name.lstrip("0") or "0"
-    for folder in ("testing_label_mask", "ground_truth_demo/testing_label_mask"):
-        file = base / folder / f"{number}_label.mat"
+    base = roots[0]
+    for file in (r / folder / f"{number}_label.mat" for r in roots for folder in LABEL_MASKS):
         if file.is_file():
             frames = np.array([cell.any() for cell in _cells(file, video)], bool)  # (T,)
             return Truth(frames, masks=partial(_masks, file, video))

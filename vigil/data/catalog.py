@@ -27,11 +27,14 @@ def open_dataset(name: str, root: Path | str | None = None, **options: Any) -> D
     Its folder is `root`, else the subfolder of the environment variable VIGIL_DATA that bears the
     name or an alias, else the line `name = "folder"` in the user's roots.toml. `options` are the
     loader's own. Raises `ConfigError` for an unknown name or option, `InputError` for a folder
-    that is not to be found or holds something else.
+    that is not to be found or holds something else. A generated data set ("street") needs no
+    folder: it is made on first use, below `root`, VIGIL_DATA or the user's cache.
     """
     loader = find("data", name)
     if options:
         _check_options(name, loader, options)
+    if _places_itself(loader):
+        return loader(root, **options)
     return loader(_root(name, root), **options)
 
 
@@ -95,6 +98,12 @@ def _values(videos: Iterable[Video], what: Callable[[Video], str]) -> dict[str, 
     """How many videos have each value, the empty one left out."""
     values = [what(video) for video in videos]
     return {value: values.count(value) for value in sorted(set(values)) if value}
+
+
+def _places_itself(loader: Callable[..., Any]) -> bool:
+    """Whether a loader can do without a folder, as those of generated data sets can."""
+    root = inspect.signature(loader).parameters.get("root")
+    return root is not None and root.default is None
 
 
 def _check_options(name: str, loader: Callable[..., Any], options: dict[str, Any]) -> None:

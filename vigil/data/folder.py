@@ -52,7 +52,11 @@ def open_folder(root: Path | str, *, fps: float = 25.0) -> DataSet:
     names = _names(root, sources)
     videos = [_open(source, fps, name=names[source]) for source in sources]
     note = f"no {MANIFEST} here: videos can be scored, not learned from or measured; "
-    info = {"root": str(root), "note": note + f"write one with `vigil data init {root}`"}
+    info = {
+        "root": str(root),
+        "labels": "none",
+        "note": note + f"write one with `vigil data init {root}`",
+    }
     return DataSet(root.resolve().name, Split(()), TestSplit(tuple(videos)), info=info)
 
 
@@ -97,7 +101,7 @@ def videos_in(
         raise InputError(f"{folder}: no such folder")
     found = [
         path
-        for path in sorted(folder.iterdir(), key=lambda path: natural(path.name))
+        for path in listing(folder)
         if not path.name.startswith(".")
         and (path.suffix.lower() in VIDEO_SUFFIXES or path.is_dir())
         and not path.name.endswith(skip)
@@ -105,18 +109,30 @@ def videos_in(
     return Split(tuple(_open(path, fps, label=label) for path in found)).videos
 
 
+def listing(folder: Path) -> list[Path]:
+    """What lies in a folder, in natural order; `InputError` if it cannot be looked into."""
+    try:
+        return sorted(folder.iterdir(), key=lambda path: natural(path.name))
+    except OSError as error:
+        raise InputError(f"{folder}: {error.strerror}") from error
+
+
 def find_sources(root: Path) -> list[Path]:
     """Video files anywhere below `root`, and folders that hold images and no video."""
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")
     found = []
-    for here, folders, files in os.walk(root):
+    for here, folders, files in os.walk(root, onerror=_cannot_look):
         folders[:] = [name for name in folders if not name.startswith(".")]
         seen = [Path(here) / name for name in files if not name.startswith(".")]
         videos = [path for path in seen if path.suffix.lower() in VIDEO_SUFFIXES]
         images = any(path.suffix.lower() in IMAGE_SUFFIXES for path in seen)
         found += videos or ([Path(here)] if images else [])
     return sorted(found, key=lambda path: natural(path.relative_to(root).as_posix()))
+
+
+def _cannot_look(error: OSError) -> None:
+    raise InputError(f"{error.filename}: {error.strerror}") from error
 
 
 def _open(source: Path, fps: float, name: str = "", **about: Any) -> Video:

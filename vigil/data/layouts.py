@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vigil.data._layouts_dad import dad, dad_jigsaw
-from vigil.data._layouts_files import Writing
+from vigil.data._layouts_files import Progress, Writing
 from vigil.data._layouts_normal import avenue, shanghaitech, shanghaitech_sd, ucsd, ucsd_frames
 from vigil.data._layouts_weak import s3r, ucf_crime
 from vigil.data.base import DataSet
@@ -30,6 +30,7 @@ LAYOUTS: dict[str, Callable[[Writing], None]] = {
     "dad": dad,
     "dad-jigsaw": dad_jigsaw,
 }
+WANTS = {"ucf-crime": "weak", "s3r": "weak"}  # the split to open a data set with, before writing
 NAMES = "vigil_names.json"  # {part: {name in the layout: name in the data set}}
 
 
@@ -37,12 +38,13 @@ def write_as(
     dataset: DataSet,
     layout: str,
     out: Path | str,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Write `dataset` into the new folder `out`, complete or not at all; the folder.
 
-    Layouts learned from normal video leave anomalous training videos out. `vigil_names.json` in
-    the folder says what each video was called before. `progress(name)` is called for each video.
+    Layouts learned from normal video leave anomalous training videos out; for those in `WANTS`,
+    open the data set with that split, or they will have none. `vigil_names.json` in the folder
+    says what each video was called before. `progress(done, of, name)` is called before each video.
     Raises `ConfigError` for an unknown layout, `InputError` where `out` holds something already
     or the labels do not fit the videos, `StorageError` where it cannot be written.
     """

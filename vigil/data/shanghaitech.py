@@ -22,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 
 from vigil.data.base import DataSet, Split
-from vigil.data.folder import videos_in
+from vigil.data.folder import listing, videos_in
 from vigil.data.labels import (
     check_length,
     facts,
@@ -104,7 +104,7 @@ def open_shanghaitech(
 def _folder(base: Path, part: str) -> Path | None:
     """Where the videos of a part lie: the first of the known places that holds anything."""
     places = [base / form.format(part) for form in FOLDERS]
-    return next((place for place in places if place.is_dir() and any(place.iterdir())), None)
+    return next((place for place in places if place.is_dir() and listing(place)), None)
 
 
 def _videos(base: Path, part: str, fps: float) -> tuple[Video, ...]:
@@ -190,9 +190,9 @@ def _truth(base: Path, video: Video) -> Truth:
     frames = frame_mask(file)
     check_length(video, len(frames), file)
     folders = (base / parent / "test_pixel_mask" for parent in ("testing", "."))
-    pixels = next((f / f"{video.name}.npy" for f in folders if f.is_dir()), None)
-    has = pixels is not None and pixels.is_file()
-    return Truth(frames, masks=partial(_pixels, pixels, video) if has else None)
+    files = (folder / f"{video.name}.npy" for folder in folders)
+    masks = [partial(_pixels, file, video) for file in files if file.is_file()]
+    return Truth(frames, masks=masks[0] if masks else None)
 
 
 def _pixels(file: Path, video: Video) -> np.ndarray:

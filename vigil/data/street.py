@@ -7,7 +7,6 @@ differ in last bits between builds of OpenCV).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,13 @@ import numpy as np
 
 from vigil.data import _generated as generated
 from vigil.data import _street_figures as figures
+from vigil.data import _street_looks as looks
 from vigil.data import _street_script as script
 from vigil.data._drawing import Sensor, Sprite, blit, drift, shade, tremble, with_shadow
 from vigil.data._generated import Job, Labels, Progress
-from vigil.data._street_places import SCENES, SIZE, SUN, Place, place
-from vigil.data._street_tracks import CLASSES, FPS, HEADING, PHASE, STRIDE, X, Z, Track
+from vigil.data._street_places import SCENES, SIZE, Place, place
+from vigil.data._street_things import SUN
+from vigil.data._street_tracks import CLASSES, FPS, HEADING, PHASE, STRIDE, Track, X, Z
 from vigil.data.base import DataSet, Split, TestSplit
 from vigil.errors import unknown
 from vigil.records import Truth
@@ -63,7 +64,7 @@ def render(
                 codes[t] = codes[t] or code
                 masks[t] |= sensor.crop(ids, t) == number + 1
     table = np.array(boxes, np.int32).reshape(-1, 8)
-    return frames, Labels(codes, table, masks, CLASSES, figures.KINDS)
+    return frames, Labels(codes, table, masks, CLASSES, looks.KINDS)
 
 
 def _story(
@@ -85,7 +86,7 @@ class _Actor:
     def __init__(self, track: Track, stage: Place) -> None:
         self.track, self.stage = track, stage
         self.rows, self.labels = track.rows(), track.labels()  # (n, 11), (n,)
-        self.look = figures.new_look(track.kind, np.random.default_rng(track.look))
+        self.look = looks.new_look(track.kind, np.random.default_rng(track.look))
         self.sprites: dict[tuple, Sprite] = {}
 
     def row(self, frame: int) -> np.ndarray | None:
@@ -101,10 +102,10 @@ class _Actor:
         """Its picture in this state; states are rounded, so that pictures can be used again."""
         camera, kind = self.stage.camera, self.track.kind
         size = round(np.log(camera.focal / row[Z]) / 0.03)
-        turn = round(row[HEADING] / (np.pi / 8)) % 16 if kind == figures.PERSON else None
-        beats = {figures.PERSON: 16, figures.BICYCLE: 16, figures.CAR: 4, figures.BAG: 1}[kind]
-        cycle = np.pi / 2 if kind == figures.CAR else 2 * np.pi
-        moving = kind != figures.PERSON or row[STRIDE] > 0.05
+        turn = round(row[HEADING] / (np.pi / 8)) % 16 if kind == looks.PERSON else None
+        beats = {looks.PERSON: 16, looks.BICYCLE: 16, looks.CAR: 4, looks.BAG: 1}[kind]
+        cycle = np.pi / 2 if kind == looks.CAR else 2 * np.pi
+        moving = kind != looks.PERSON or row[STRIDE] > 0.05
         phase = round(row[PHASE] / cycle * beats) % beats if moving else 0
         pose = tuple(np.round(row[STRIDE:] * 8).astype(int).tolist())
         key = (size, turn, phase, pose)
@@ -112,14 +113,14 @@ class _Actor:
             heading = row[HEADING] if turn is None else turn * np.pi / 8
             self.sprites[key] = self._draw(
                 float(np.exp(size * 0.03)), float(heading),
-                figures.Pose(phase / beats * cycle, *(value / 8 for value in pose)),
+                looks.Pose(phase / beats * cycle, *(value / 8 for value in pose)),
             )  # fmt: skip
         return self.sprites[key]
 
-    def _draw(self, scale: float, heading: float, pose: figures.Pose) -> Sprite:
+    def _draw(self, scale: float, heading: float, pose: looks.Pose) -> Sprite:
         kind = self.track.kind
         sprite = figures.draw(kind, self.look, pose, heading, scale, self.stage.camera.tilt)
-        deep = {figures.CAR: 0.5, figures.BICYCLE: 0.06, figures.BAG: 0.12}.get(kind, 0.04)
+        deep = {looks.CAR: 0.5, looks.BICYCLE: 0.06, looks.BAG: 0.12}.get(kind, 0.04)
         slant, drop, depth = SUN[self.stage.name]
         return with_shadow(sprite, slant, drop, depth, 0.8 + scale / 40, deep * scale)
 
@@ -176,7 +177,7 @@ def generate(
     one video a scene and split, two in test and weak); for tests.
     """
     generated.check(version, size, SIZE, scale)
-    folder = _folder(Path(out), seed, version, size, scale)
+    folder = generated.folder(Path(out) / "street", seed, version, size, scale)
     jobs = [_job(*video, seed, version, size, scale) for video in _videos(SPLITS, scale)]
     wanted = [job for job in jobs if job.facts["split"] in splits]
     facts = {"name": "street", "version": version, "seed": seed, "fps": FPS, "size": list(size)}
@@ -199,33 +200,19 @@ def open_street(
     folder = generate(generated.home(root), seed=seed, splits=parts, **options)
     listed = generated.videos(folder)
 
-    def part(*names: str, labelled: bool = True) -> tuple:
-        return tuple(
-            generated.open_one(
-                folder, facts, label=generated.label(facts) if labelled else "unknown"
-            )
-            for facts in sorted(listed, key=lambda facts: facts["name"])
-            if facts["split"] in names
-        )
-
     def truth(name: str) -> Truth:
         return generated.truth(folder, "test", name, listed)
 
-    train = part("train", "weak") if split == "weak" else part("train")
+    own = ("train", "weak") if split == "weak" else ("train",)
+    train = generated.open_part(folder, listed, own, "known")
+    test = TestSplit(generated.open_part(folder, listed, ("test",), "unknown"), truth)
+    val = Split(generated.open_part(folder, listed, ("val",), "known"))
     info = {
         "licence": "generated by Vigil, Apache-2.0", "folder": str(folder),
         "shows": "three scenes (road, walkway, shop); docs/data/street.md",
         "expected": {"train videos": len(train)},
     }  # fmt: skip
-    return DataSet(
-        "street", Split(train), TestSplit(part("test", labelled=False), truth),
-        Split(part("val")), "weak" if split == "weak" else "", info,
-    )  # fmt: skip
-
-
-def _folder(out: Path, seed: int, version: int, size: tuple[int, int], scale: float) -> Path:
-    name = f"v{version}-seed{seed}-{size[0]}x{size[1]}"
-    return out / "street" / (name if scale == 1 else f"{name}-scale{scale:g}")
+    return DataSet("street", Split(train), test, val, "weak" if split == "weak" else "", info)
 
 
 def _videos(splits: Sequence[str], scale: float) -> list[tuple[str, str, int, str]]:
@@ -244,7 +231,7 @@ def _job(
     seed: int, version: int, size: tuple[int, int], scale: float,
 ) -> Job:  # fmt: skip
     total = int(script.seeded(version, seed, split, scene, index).integers(*script.LENGTH))
-    length = total if scale == 1 else min(total, max(60, round(scale * total)))
+    length = generated.shortened(total, scale)
     name = f"{scene}_{index:02d}" if split != "weak" else f"{scene}_weak_{index:02d}"
     facts = {
         "name": name, "split": split, "scene": scene, "label": event or "normal",

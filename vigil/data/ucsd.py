@@ -105,7 +105,8 @@ def _truth(base: Path, folder: Path, short: str, test: Sequence[Video], video: V
         ranges = in_order(_ranges(file), test, file)[video.name]
         return Truth(mark(ranges, count_frames(video), str(file), video.name), masks=masks)
     if masks is not None:
-        return Truth(masks().any(axis=(1, 2)), masks=masks)
+        frames = np.array([mask.any() for mask in masks()], bool)  # (T,)
+        return Truth(frames, masks=masks)
     raise InputError(
         f"{base}: no labels for video {video.name}: no {short}.mat, UCSD{short}.m, _gt"
     )

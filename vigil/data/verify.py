@@ -13,7 +13,7 @@ from vigil.errors import InputError, VigilError
 from vigil.records import Video
 from vigil.video.read import IMAGE_SUFFIXES, count_frames
 
-Progress = Callable[[str], None]
+Progress = Callable[[int, int, str], None]  # videos done, of how many, the one at hand
 
 
 @dataclass(frozen=True)
@@ -34,25 +34,27 @@ def verify(dataset: DataSet, progress: Progress | None = None) -> list[Problem]:
     Found are: files that cannot be read to their end, empty ones, frames of another size, holes
     in the numbers of frames, missing labels, labels or given boxes longer or shorter than the
     video, one file under two names, counts that differ from what is known of the data set.
-    `progress(name)` is called before each video. Never raises for a fault of the data.
+    `progress(done, of, name)` is called before each video. Never raises for a fault of the data.
     """
     problems: list[Problem] = []
     found: dict[str, int] = {}
+    done, total = 0, sum(map(len, (dataset.train, dataset.val or (), dataset.test)))
     for part, split in {"train": dataset.train, "val": dataset.val, "test": dataset.test}.items():
         if split is None:
             continue
         counts = []
         for video in split:
             if progress:
-                progress(video.name)
+                progress(done, total, video.name)
+            done += 1
             count, faults = _video(video)
             counts.append(count)
             problems += faults
         found |= {f"{part} videos": len(split), f"{part} frames": sum(counts)}
     problems += _twice(dataset)
-    abnormal, faults = _labels(dataset)
-    problems += faults
-    found["abnormal test frames"] = abnormal
+    if dataset.info.get("labels") != "none":  # a folder of videos to be scored has none to miss
+        found["abnormal test frames"], faults = _labels(dataset)
+        problems += faults
     return problems + list(_facts(dataset, found))
 
 

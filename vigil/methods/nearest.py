@@ -28,8 +28,10 @@ class Config:
     flow: str = "dis"  # as useful as Farneback at a quarter of its time
     short_side: int = Field(default=240, ge=32)  # a walker of 1/8 the height still has 30 pixels
     crop: int = Field(default=32, ge=8, multiple_of=8)  # pixels a side; finer is noise at 240
-    bins: int = Field(default=8, ge=4)  # directions of flow and of gradients: 45 and 22.5 degrees
-    fastest: float = Field(default=0.5, gt=0, le=1)  # share of a box that is its motion
+    bins: int = Field(default=8, ge=4)  # directions of gradients, 22.5 degrees each
+    fastest: float = Field(
+        default=0.5, gt=0, le=1
+    )  # share of a box that moves when its object does
     reach: float = Field(default=4.0, gt=0)  # body heights away that weigh like one unit apart
     k: int = Field(default=3, ge=1)  # neighbours averaged: one odd normal example is not enough
     rows: int = Field(default=16000, ge=1)  # of memory; exact search stays under 2 ms a frame
@@ -45,7 +47,7 @@ class Rows(NamedTuple):
     scene: Tensor  # (N,) int64 index into `places`
     foot: Tensor  # (N, 2) where it stands: x, y of the middle of the lower edge
     extent: Tensor  # (N, 2) log height, log width
-    flow: Tensor  # (N, bins) speed by direction, frame heights a frame period
+    flow: Tensor  # (N, 3) velocity and speed, frame heights a frame period
     look: Tensor  # (N, 16 * bins) gradient histograms, unit length
     thumb: Tensor  # (N, 3, crop, crop) uint8, for a person to see
 
@@ -87,7 +89,7 @@ class Nearest(Method):
     def empty(self) -> Rows:
         c, whole = self.config, torch.int64
         ids = [torch.empty(0, dtype=whole) for _ in range(4)]
-        sizes = [(2,), (2,), (c.bins,), (CELLS * CELLS * c.bins,)]
+        sizes = [(2,), (2,), (3,), (CELLS * CELLS * c.bins,)]
         thumb = torch.empty(0, 3, c.crop, c.crop, dtype=torch.uint8)
         return Rows(*ids, *(torch.empty(0, *size) for size in sizes), thumb)
 
@@ -147,7 +149,7 @@ class Nearest(Method):
             scene=torch.full((n,), scene),
             foot=torch.stack([(box[:, 0] + box[:, 2]) / 2, box[:, 3]], 1),
             extent=torch.stack([high, wide], 1).clamp_min(1e-3).log(),
-            flow=speeds(flow / read, self.config.bins, self.config.fastest),
+            flow=velocity(flow / read, self.config.fastest),
             look=gradients(pixels, self.config.bins),
             thumb=pixels,
         )
@@ -173,7 +175,9 @@ class Nearest(Method):
         """What the memory knows of a scene; of a scene never seen, everything."""
         if scene not in self.index:
             known = self.places.index(scene) if scene in self.places else -1
-            rows = (self.scene == known).nonzero()[:, 0] if known >= 0 else torch.arange(len(self.key))
+            rows = (
+                (self.scene == known).nonzero()[:, 0] if known >= 0 else torch.arange(len(self.key))
+            )
             self.index[scene] = Index(self.memory().take(rows), rows, self.config.reach)
         return self.index[scene]
 
@@ -229,60 +233,35 @@ class Index:
 
     def __init__(self, memory: Rows, rows: Tensor, reach: float) -> None:
         self.rows, self.reach = rows, reach
-        self.level, self.slope, self.horizon = perspective(memory)
-        self.speed = 1.0
-        motion = memory.flow / self.body(memory)
-        self.speed = float(motion.square().sum(1).mean().sqrt().clamp_min(1e-3))
+        self.body = float(memory.extent[:, 0].median().exp())  # height of a normal object
+        self.speed = float(memory.flow[:, 2].square().mean().sqrt().clamp_min(1e-5))
         self.memory = self.points(memory)
 
-    def body(self, rows: Rows) -> Tensor:
-        """(N, 1) height of a normal object that stands there, in frame heights."""
-        y = rows.foot[:, 1:].clamp(*self.horizon)
-        return (self.level + self.slope * y).exp()
-
     def points(self, rows: Rows) -> dict[str, Tensor]:
-        """{channel: (N, D)}; a Euclidean distance of 1 is a clear difference in each."""
-        body = self.body(rows)
-        foot = rows.foot / (body * self.reach)
+        """{channel: (N, D)}; a Euclidean distance of 1 is a clear difference in each.
+
+        The place is part of every channel: the nearest normal example is one from nearby, so
+        that perspective and the habits of each place are learned, not modelled.
+        """
+        foot = rows.foot / (self.body * self.reach)
         return {
-            "motion": torch.cat([rows.flow / body / self.speed, foot], 1),
-            "size": torch.cat([rows.extent - body.log(), foot], 1),
+            "motion": torch.cat([rows.flow / self.speed, foot], 1),
+            "size": torch.cat([rows.extent, foot], 1),
             "look": torch.cat([rows.look, foot], 1),
             "place": foot,
         }
 
 
-def perspective(rows: Rows) -> tuple[float, float, tuple[float, float]]:
-    """Log height of objects as a robust line over the height at which they stand.
+def velocity(flow: Tensor, fastest: float) -> Tensor:
+    """(N, 2, H, W) flow to (N, 3): mean dx, dy and mean length over the fastest share of pixels.
 
-    Returns level, slope, and the range of y it holds for. Huber weights, five rounds; the slope is
-    held to zero where all objects stand at one height.
-    """
-    y, log = rows.foot[:, 1].double(), rows.extent[:, 0].double()
-    weight = torch.ones_like(y)
-    level, slope = float(log.median()), 0.0
-    for _ in range(5):
-        total = weight.sum()
-        my, ml = (weight * y).sum() / total, (weight * log).sum() / total
-        spread = (weight * (y - my) ** 2).sum() + 1e-3 * total
-        slope = float((weight * (y - my) * (log - ml)).sum() / spread)
-        level = float(ml - slope * my)
-        weight = 0.2 / (log - level - slope * y).abs().clamp_min(0.2)  # 20 % off counts in full
-    low, high = torch.quantile(y, torch.tensor([0.02, 0.98], dtype=y.dtype)).tolist()
-    return level, slope, (low, high)
-
-
-def speeds(flow: Tensor, bins: int, fastest: float) -> Tensor:
-    """(N, 2, H, W) flow to (N, bins): mean speed by direction over the fastest share of pixels.
-
-    Each vector is shared between the two nearest directions.
+    Length and mean vector agree for a body that moves as one; limbs and turns pull them apart.
     """
     flow = flow.flatten(2)  # (N, 2, P)
     length = flow.square().sum(1).sqrt()  # (N, P)
-    count = max(round(fastest * length.shape[1]), 1)
-    length, place = length.topk(count, 1)  # (N, n)
-    angle = torch.atan2(flow[:, 1].gather(1, place), flow[:, 0].gather(1, place))
-    return soft_histogram(angle / (2 * torch.pi) * bins, length, bins) / count
+    speed, place = length.topk(max(round(fastest * length.shape[1]), 1), 1)  # (N, n)
+    mean = [flow[:, axis].gather(1, place).mean(1) for axis in (0, 1)]
+    return torch.stack([*mean, speed.mean(1)], 1)
 
 
 def soft_histogram(at: Tensor, weight: Tensor, bins: int) -> Tensor:

@@ -193,7 +193,7 @@ def _eer(s: Sweep) -> Metric:
     if why := _one_class(s):
         return Metric("eer", None, why)
     e = _equal_error(s)
-    how = f"at threshold {e.threshold:.6g} (lower is better; chooses its threshold on these labels)"
+    how = f"at threshold {e.threshold:.4g}, which by definition comes from these labels"
     return Metric("eer", e.rate, f"{how}: {_frames(s)}")
 
 

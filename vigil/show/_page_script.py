@@ -15,6 +15,8 @@ JS = r"""
     const h = Math.floor(whole / 3600), m = Math.floor(whole / 60) % 60;
     return (h ? h + ":" + two(m) : m) + ":" + two(whole % 60) + "." + (tenths % 10);
   };
+  // Plotly reads a bare number below 10000 as a year, so times go in as text
+  const stamp = s => new Date(Math.round(s * 1000)).toISOString().slice(0, -1);
   const rare = score => score < 0.3 ? "an everyday score"
     : "about 1 in " + Math.round(10 ** Math.min(score, 9)).toLocaleString("en")
       + " normal frames scores this high";
@@ -38,27 +40,28 @@ JS = r"""
       x.push(start, start, stop, stop, start, null);
       y.push(0, top, top, 0, 0, null);
     }
-    return {x: x.map(s => s === null ? null : s * 1000), y};
+    return {x: x.map(s => s === null ? null : stamp(s)), y};
   }
 
   function videoTraces(v) {
-    const ms = v.t.map(s => s * 1000);
+    const when = v.t.map(stamp);
     const about = v.smoothed.map((y, i) =>
       [v.f[i], clock(v.t[i]), y === null ? "" : rare(y)]);
     const line = (y, name, tint, width, more) => Object.assign({
-      type: "scatter", mode: "lines", x: ms, y, name, yaxis: "y2",
+      type: "scatter", mode: "lines", x: when, y, name, yaxis: "y2",
       line: {color: tint, width}, customdata: about, connectgaps: false,
       hovertemplate: "%{customdata[1]} · frame %{customdata[0]}<br>" + plain(name)
         + " %{y:.2f}<extra></extra>"}, more || {});
-    const traces = [];
-    if (v.truth) traces.push(Object.assign(spans(v.truth, 1), {type: "scatter", mode: "lines",
-      fill: "toself", name: "truly abnormal", hoverinfo: "skip", line: {width: 0},
-      fillcolor: colour("--true") + "38"}));
-    traces.push(Object.assign(spans(v.events, 0.035), {type: "scatter", mode: "lines",
-      fill: "toself", name: "found event", hoverinfo: "skip", line: {width: 0},
-      fillcolor: colour("--alarm")}));
+    // an axis that another one lies over must never be empty
+    const traces = [{type: "scatter", mode: "lines", x: [when[0]], y: [0], hoverinfo: "skip",
+      showlegend: false}];
+    const area = (list, top, name, fillcolor) => Object.assign(spans(list, top), {name, fillcolor,
+      type: "scatter", mode: "lines", fill: "toself", hoverinfo: "skip", line: {width: 0}});
+    if (v.truth && v.truth.length)
+      traces.push(area(v.truth, 1, "truly abnormal", colour("--true") + "38"));
+    if (v.events.length) traces.push(area(v.events, 0.035, "found event", colour("--alarm")));
     traces.push(line(v.score, "unsmoothed", colour("--faint"), 1,
-      {opacity: 0.55, hoverinfo: "skip", hovertemplate: null}));
+      {opacity: 0.6, hoverinfo: "skip", hovertemplate: null}));
     Object.entries(v.channels).forEach(([name, y], i) => traces.push(line(y, plain(name),
       ["#3a9d78", "#a06cd5", "#c58a1d", "#4aa3c7", "#b6588f", "#7d8b3a"][i % 6], 1.2,
       {visible: "legendonly"})));
@@ -66,11 +69,11 @@ JS = r"""
       "%{customdata[1]} · frame %{customdata[0]}<br><b>score %{y:.2f}</b><br>"
       + "%{customdata[2]}<extra></extra>"}));
     if (v.threshold !== null) traces.push({type: "scatter", mode: "lines", yaxis: "y2",
-      x: [ms[0], ms[ms.length - 1]], y: [v.threshold, v.threshold], hoverinfo: "skip",
+      x: [when[0], when[when.length - 1]], y: [v.threshold, v.threshold], hoverinfo: "skip",
       name: "alarm at " + v.threshold.toFixed(2),
       line: {color: colour("--alarm"), width: 1.2, dash: "dash"}});
     if (v.keys.length) traces.push({type: "scatter", mode: "markers", yaxis: "y2",
-      x: v.keys.map(k => k[1] * 1000), y: v.keys.map(k => k[2]), name: "picture below",
+      x: v.keys.map(k => stamp(k[1])), y: v.keys.map(k => k[2]), name: "picture below",
       marker: {size: 10, color: colour("--card"), line: {color: colour("--accent"), width: 2.5}},
       customdata: v.keys.map(k => [k[0], clock(k[1]), ""]),
       hovertemplate: "%{customdata[1]} · frame %{customdata[0]}<br>click for the picture"
@@ -85,13 +88,15 @@ JS = r"""
     const low = Math.min(0, ...all), high = Math.max(0.1, ...all);
     const hours = v.t.length && v.t[v.t.length - 1] >= 3600;
     const layout = frame(axis => ({
+      showlegend: node.clientWidth > 620,  // else the page's own stands above
+      margin: {l: 44, r: 12, t: node.clientWidth > 620 ? 30 : 8, b: 36},
       xaxis: {...axis, type: "date", showgrid: false,
-        hoverformat: "%H:%M:%S", tickformatstops: [
+        tickformatstops: [
           {dtickrange: [null, 999], value: (hours ? "%-H:%M:%S" : "%-M:%S") + ".%1f"},
           {dtickrange: [1000, null], value: hours ? "%-H:%M:%S" : "%-M:%S"}]},
       yaxis: {visible: false, range: [0, 1], fixedrange: true},
       yaxis2: {...axis, overlaying: "y", side: "left", fixedrange: true,
-        range: [low, low + (high - low) * 1.1]},
+        tickmode: "auto", nticks: 6, range: [low, low + (high - low) * 1.1]},
     }));
     const first = !node.dataset.drawn;
     node.dataset.drawn = "1";
@@ -139,7 +144,7 @@ JS = r"""
   }
 
   const draw = node => node.dataset.video === undefined ? drawRoc(node) : drawVideo(node);
-  const plots = document.querySelectorAll(".plot");
+  const plots = document.querySelectorAll(".chart");
   const watch = new IntersectionObserver(seen => seen.forEach(entry => {
     if (entry.isIntersecting && !entry.target.dataset.drawn) draw(entry.target);
   }), {rootMargin: "600px"});
@@ -152,7 +157,7 @@ JS = r"""
     const node = document.getElementById("plot-" + number);
     if (!node.dataset.drawn) draw(node);
     const room = Math.max(2, 0.5 * (stop - start));
-    Plotly.relayout(node, {"xaxis.range": [(start - room) * 1000, (stop + room) * 1000]});
+    Plotly.relayout(node, {"xaxis.range": [stamp(start - room), stamp(stop + room)]});
     node.scrollIntoView({block: "center", behavior: "smooth"});
   }));
 })();

@@ -10,7 +10,7 @@ CSS = """
 @media (prefers-color-scheme: dark) {
   :root {
     --ground: #0f1318; --card: #171c23; --ink: #e6eaf0; --soft: #9ba6b5; --line: #29303a;
-    --accent: #84a9ff; --alarm: #ff7a6e; --true: #e3a24a; --tint: #1b2639; --faint: #667180;
+    --accent: #84a9ff; --alarm: #ff7a6e; --true: #e3a24a; --tint: #1b2639; --faint: #8b97a8;
     --shadow: none;
   }
 }
@@ -24,7 +24,7 @@ body {
 a { color: var(--accent); text-decoration: none; }
 a:hover { text-decoration: underline; }
 .wrap { max-width: 1120px; margin: 0 auto; padding: 0 20px; }
-header { padding: 44px 0 20px; }
+header.wrap { padding-top: 44px; padding-bottom: 20px; }
 .brand { color: var(--soft); font-size: .8rem; font-weight: 600; letter-spacing: .09em;
   text-transform: uppercase; }
 h1 { margin: .2rem 0 .3rem; font-size: clamp(1.6rem, 4vw, 2.3rem); line-height: 1.15;
@@ -59,9 +59,12 @@ code { font: .86em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 .scroll { overflow-x: auto; }
 table { width: 100%; border-collapse: collapse; font-size: .92rem; }
 th { color: var(--soft); font-size: .8rem; font-weight: 600; text-align: left; }
-th, td { padding: 7px 12px 7px 0; border-bottom: 1px solid var(--line); vertical-align: baseline; }
+th, td { padding: 7px 12px 7px 0; border-bottom: 1px solid var(--line); vertical-align: baseline;
+  overflow-wrap: break-word; }
+th:first-child, td:first-child { min-width: 4.6rem; }
 tbody tr:last-child td { border-bottom: 0; }
 td.n, th.n { text-align: right; white-space: nowrap; overflow-wrap: normal; }
+td.n + td:not(.n), th.n + th:not(.n) { padding-left: 18px; }
 tr.counts td { background: var(--tint); font-weight: 600; }
 tr.counts td:first-child { box-shadow: inset 3px 0 var(--accent); padding-left: 12px; }
 tr.aside td { color: var(--soft); }
@@ -80,9 +83,15 @@ dt { color: var(--soft); }
 dd { margin: 0; white-space: pre-line; }
 .two { display: grid; grid-template-columns: minmax(0, 460px) minmax(0, 1fr); gap: 30px;
   align-items: center; }
-.plot { width: 100%; height: 300px; }
-.plot.square { height: 420px; }
+.chart { width: 100%; height: 300px; }
+.chart.square { height: 420px; }
 .head { display: flex; flex-wrap: wrap; align-items: baseline; gap: 4px 16px; }
+.keyline { display: none; flex-wrap: wrap; gap: 2px 16px; color: var(--soft); font-size: .85rem; }
+.keyline i { display: inline-block; width: 18px; height: 3px; margin-right: 6px;
+  vertical-align: middle; background: var(--accent); }
+.keyline .t { height: 11px; background: var(--true); opacity: .35; }
+.keyline .e { height: 6px; background: var(--alarm); }
+.keyline .a { height: 0; background: none; border-top: 2px dashed var(--alarm); }
 .readout { min-height: 1.5em; color: var(--soft); font-size: .88rem; }
 button.go { padding: 0; border: 0; background: none; color: var(--accent); font: inherit;
   cursor: pointer; }
@@ -107,8 +116,9 @@ footer { margin: 50px 0 30px; color: var(--soft); font-size: .85rem; }
 @media (max-width: 760px) {
   .two { grid-template-columns: minmax(0, 1fr); gap: 12px; }
   .card { padding: 16px; }
-  header { padding-top: 28px; }
-  .plot.square { height: 340px; }
+  header.wrap { padding-top: 26px; }
+  .keyline { display: flex; }
+  .chart.square { height: 340px; }
   dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: 8px; }
 }
 @media print {

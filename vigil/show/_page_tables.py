@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
+from os.path import commonprefix
 
 from vigil.metrics.report import counted
 from vigil.records import Metric, Report, Row
@@ -66,10 +67,26 @@ def tiles(report: Report) -> str:
     for other in report.rows:
         if other.channel == "events":
             shown += list(other.metrics.values())
-    return f'<div class="tiles">{"".join(map(tile, shown))}</div>'
+    same = shared_end([metric.how for metric in shown])
+    cards = "".join(tile(metric, metric.how.removesuffix(same)) for metric in shown)
+    where = f"{row.data}, {row.split} part, {row.method}, channel {row.channel}, {row.protocol}"
+    return (
+        f'<div class="tiles">{cards}</div><p class="soft small" style="margin-top:14px">'
+        f"{escape(where + same)}.</p>"
+    )
 
 
-def tile(metric: Metric) -> str:
+def shared_end(texts: Sequence[str]) -> str:
+    """What all end with, from its first "; " on: said once instead of on every card.
+
+    >>> shared_end(["5 frames; raw; no labels", "7 frames; raw; no labels"])
+    '; raw; no labels'
+    """
+    end = commonprefix([text[::-1] for text in texts])[::-1]
+    return end[end.index("; ") :] if "; " in end else ""
+
+
+def tile(metric: Metric, how: str) -> str:
     """One number, its meaning, and how it was obtained."""
     title, number, words = WORDS[metric.name]
     if metric.value is None:
@@ -79,7 +96,7 @@ def tile(metric: Metric) -> str:
         meaning = words(metric.value)
     return (
         f'<div class="card tile"><div class="name">{title}</div>{value}<div>{meaning}</div>'
-        f'<div class="how"><code>{metric.name}</code>: {escape(metric.how)}</div></div>'
+        f'<div class="how"><code>{metric.name}</code>: {escape(how)}</div></div>'
     )
 
 

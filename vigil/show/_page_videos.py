@@ -40,11 +40,16 @@ def section(number: int, video: VideoSection) -> str:
     facts += [f"{share(video.truth)} truly abnormal"] if video.truth is not None else ["no truth"]
     if video.scores.warm_up.any():
         facts.append(f"{int(video.scores.warm_up.sum())} frames of warm-up")
+    legend = (
+        '<div class="keyline"><span><i></i>score</span><span><i class="t"></i>truly abnormal</span>'
+        '<span><i class="e"></i>found event</span><span><i class="a"></i>alarm</span></div>'
+    )
     keys = "".join(key_card(f"key-{number}-{k}", key) for k, key in enumerate(video.keys))
     return (
         f'<div class="card video" id="video-{number}"><div class="head"><h3>{escape(video.name)}'
         f'</h3><span class="soft small">{escape(" · ".join(filter(None, facts)))}</span></div>'
-        f'<div class="plot" id="plot-{number}" data-video="{number}" role="img" '
+        f"{legend}"
+        f'<div class="chart" id="plot-{number}" data-video="{number}" role="img" '
         f'aria-label="anomaly score over time"></div>'
         f'<div class="readout" id="readout-{number}" aria-live="polite">Hover for values, click '
         "to pin one and find the nearest picture, drag to zoom, double-click to see all.</div>"

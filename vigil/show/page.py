@@ -135,7 +135,7 @@ def _roc(page: Page) -> str:
     if page.threshold:
         words += f"<p>The alarm threshold in use: {escape(page.threshold)}.</p>"
     return (
-        '<div class="card two"><div class="plot square" id="plot-roc" role="img" '
+        '<div class="card two"><div class="chart square" id="plot-roc" role="img" '
         f'aria-label="ROC curve"></div><div>{words}</div></div>'
     )
 

@@ -1,0 +1,71 @@
+"""The command line: `vigil --help`.
+
+Exit codes: 0 done · 1 a fault in Vigil · 2 wrong use · 3 bad input, or a part of a batch failed ·
+4 the model does not fit · 5 cannot write · 6 a package is missing · 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import typer
+
+from vigil.commands import data, learn, look, other
+from vigil.errors import VigilError
+
+HELP = """Video anomaly detection: learn what is normal, score every frame, show why, measure.
+
+Start with [bold]vigil demo[/bold], or with your own camera:
+[bold]vigil fit nearest normal.mp4 --out runs/mine[/bold], then [bold]vigil score runs/mine
+new.mp4[/bold].
+
+Exit codes: 0 done, 1 a fault in Vigil, 2 wrong use, 3 bad input, 4 the model does not fit,
+5 cannot write, 6 a package is missing, 130 Ctrl-C.
+"""
+
+app = typer.Typer(
+    help=HELP,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(data.app, name="data")
+for command in (
+    learn.fit, look.score, look.evaluate, look.show, other.demo, other.methods, other.doctor,
+):  # fmt: skip
+    app.command()(command)
+
+
+@app.callback(invoke_without_command=True)
+def start(version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
+    if version:
+        from vigil import __version__
+
+        typer.echo(f"vigil {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one clear line, never a traceback."""
+    try:
+        app()
+    except VigilError as error:
+        typer.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.secho("stopped; nothing is half-written", fg="yellow", err=True)
+        sys.exit(130)
+    except BrokenPipeError:  # `vigil ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception:
+        traceback.print_exc()
+        typer.secho("this is a fault in Vigil; please report it with the lines above", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""`vigil score`, `evaluate` and `show`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from vigil.commands.output import Json, Root, as_json, progress, say, table
+
+
+def score(
+    model: Path = typer.Argument(help="A run's folder, or a model's."),
+    source: str = typer.Argument(help="A video, a folder of videos or pictures, or a data set."),
+    out: Path | None = typer.Option(None, "--out", help="Where to write [MODEL/scores/SOURCE]."),
+    root: Path | None = Root,
+    alarms_per_hour: float | None = typer.Option(
+        None, help="False alarms an hour that you will bear [as fitted: 1]."
+    ),
+    smoothing: str = typer.Option("", help="causal:1s, centred:0.5s, none [as fitted]."),
+    as_live: bool = typer.Option(False, "--as-live", help="As a camera would have scored it."),
+    clips: bool = typer.Option(False, "--clips", help="Write each event as a short .mp4."),
+    annotated: bool = typer.Option(False, "--annotated", help="Write the whole video, painted."),
+    report: Path | None = typer.Option(None, help="Write an HTML report and PNGs there."),
+    json: bool = Json,
+) -> None:
+    """Score every frame; write scores.parquet, units.parquet, events.json and events.csv."""
+    from vigil import reporting
+
+    with progress() as tell:
+        result = reporting.score_source(
+            model, source, out, root=root, alarms_per_hour=alarms_per_hour, smoothing=smoothing,
+            as_live=as_live, clips=clips, annotated=annotated, report=report, progress=tell,
+        )  # fmt: skip
+    if json:
+        as_json(result.as_dict())
+    else:
+        table(result.event_rows(), f"events above {result.threshold.words()}")
+        if not result.events:
+            say(f"no event above {result.threshold.words()}")
+        say(f"written to {result.folder}: {', '.join(result.files)}")
+    for note in result.notes:
+        say(f"note: {note}")
+    for name, problem in result.failures.items():
+        typer.secho(f"error: {name}: {problem}", fg="red", err=True)
+    if result.failures:
+        raise typer.Exit(3)
+
+
+def evaluate(
+    what: Path = typer.Argument(help="A run's folder, a model's, or a folder of saved scores."),
+    data: str = typer.Argument(help="A data set, or a folder with a manifest."),
+    root: Path | None = Root,
+    split: str | None = typer.Option(None, help="A variant of the data set, e.g. weak."),
+    as_live: bool = typer.Option(False, "--as-live", help="Score as a camera would have."),
+    report: Path | None = typer.Option(None, help="Write an HTML report and PNGs there."),
+    json: bool = Json,
+) -> None:
+    """Measure against the truth of a test part; every number says how it was obtained."""
+    from vigil import reporting
+    from vigil.metrics.report import table as rows_of
+
+    with progress() as tell:
+        found = reporting.evaluate_source(
+            what, data, root=root, split=split, as_live=as_live, report=report, progress=tell
+        )
+    rows = rows_of(found)
+    if json:
+        as_json({"rows": rows, "notes": found.notes, "made": found.made})
+        return
+    table(rows, f"{what} on {data}")
+    for note in found.notes:
+        say(f"note: {note}")
+    if report:
+        say(f"report: {report}/report.html")
+
+
+def show(
+    run: Path = typer.Argument(help="A folder of scores, or a run's folder that holds some."),
+    video: str = typer.Argument(help="The name of a video in it, or the path of the file."),
+    against: Path | None = typer.Option(None, help="Another run, its curve drawn below."),
+    frame: int | None = typer.Option(None, help="Also the picture of this frame."),
+    data: str | None = typer.Option(None, help="The data set, for the truth and the frames."),
+    root: Path | None = Root,
+    out: Path | None = typer.Option(None, "--out", help="The picture to write [RUN/VIDEO.png]."),
+) -> None:
+    """A picture of a video's score curve, its events and its threshold."""
+    from vigil import reporting
+
+    path = reporting.show_video(
+        run, video, against=against, frame=frame, data=data, root=root, out=out
+    )
+    say(f"wrote {path}")

@@ -1,0 +1,230 @@
+"""`fit` and `extend`: training videos to a model. No argument takes test data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vigil import bundle, plugins, run
+from vigil.bundle import Model
+from vigil.config import FitConfig, fit_config
+from vigil.data.base import Split
+from vigil.errors import ConfigError, InputError
+from vigil.files import writing
+from vigil.methods.base import Method
+from vigil.records import Video
+from vigil.sources import Progress, quiet
+from vigil.train.batches import Samples, bags
+from vigil.train.loop import train as train_loop
+from vigil.video.read import count_frames, part
+
+
+def method(name: str, *, seed: int = 0, base: Model | None = None, **keys: Any) -> Method:
+    """A fresh method by name; keywords are its `Config`, unknown ones are refused."""
+    kind = plugins.find("methods", name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        made: Method = kind(base=base.method if base else None, **keys)
+    made.name = name
+    return made
+
+
+def fit(
+    method: Method,
+    train: Split | Iterable[Video],
+    val: Split | Iterable[Video] | None = None,
+    out: Path | str | None = None,
+    *,
+    ignore: np.ndarray | None = None,
+    resume: bool = False,
+    progress: Progress = quiet,
+    **keys: Any,
+) -> Model:
+    """Learn from training videos; the run's folder `out` then holds the model and its history.
+
+    val     normal footage for calibration and for choosing weights; None = a share of `train`
+    ignore  (H, W) bool, True where nothing is ever looked at
+    keys    `FitConfig`: steps, batch, lr, seed, smoothing, alarms_per_hour, ...
+    """
+    config = fit_config(keys)
+    folder = Path(out or new_run(method.name))
+    claim(folder, resume)
+    learn, held = list(train), list(val) if val is not None else []
+    if not learn:
+        raise InputError("fit: no training video")
+    if not held:
+        learn, held = split(learn, config.val_share)
+    normal = [video for video in learn if video.label != "anomalous"]
+    if not normal:
+        raise InputError("fit: every training video is labelled anomalous; some must be normal")
+    method.scenes = tuple(sorted({video.scene for video in learn}))
+    model = Model(method.name, method, bundle.make_providers(method), ignore=ignore)
+    model.card = make_card(method, learn, held, config)
+    for role, provider in model.providers.items():
+        progress(f"{role}: learn", 0, 1)
+        provider.fit(normal)
+    method.prepare(watched(bags(method, model.providers, normal, model.fps, ignore), progress))
+    if method.optimizers():
+        run_training(model, learn, held, config, folder, resume, progress)
+    finish(model, held, config, folder, progress)
+    return model
+
+
+def claim(folder: Path, resume: bool) -> None:
+    """Make the run's folder, or refuse one that holds another run."""
+    if (folder / "model").exists() and not resume:
+        raise ConfigError(f"{folder} already holds a model; choose another --out, or --resume")
+    with writing(folder / "run.json") as path:  # also finds out now whether it can be written
+        path.write_text(json.dumps({"started": time.strftime("%Y-%m-%dT%H:%M:%S")}))
+
+
+def new_run(name: str) -> Path:
+    """A folder for a run nobody named."""
+    return Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def watched(pieces: Iterable[Any], progress: Progress) -> Iterator[Any]:
+    """Pass units through, telling how many went by."""
+    count = 0
+    for units in pieces:
+        count += len(units)
+        progress("prepare: units", count, 0)
+        yield units
+
+
+def run_training(
+    model: Model,
+    learn: list[Video],
+    held: list[Video],
+    config: FitConfig,
+    folder: Path,
+    resume: bool,
+    progress: Progress,
+) -> None:
+    """The gradient part of a fit."""
+
+    def samples(videos: list[Video], name: str) -> Samples:
+        cache = folder / "cache" / name
+        return Samples(
+            model.method, model.providers, videos, model.fps, cache,
+            config.seed, config.batch, model.ignore,
+        )  # fmt: skip
+
+    def tell(step: int, steps: int, terms: Mapping[str, float]) -> None:
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in terms.items())
+        progress(f"train: {shown}", step, steps)
+
+    weak = model.method.supervision == "normal"
+    mine = [v for v in learn if v.label != "anomalous"] if weak else learn
+    val = None
+    try:
+        val = samples(held, "val")
+    except InputError:
+        if weak:
+            raise
+        # a weak or scene method may have no held-out video of every kind: then the last weights
+    train_loop(model.method, samples(mine, "train"), val, config, folder, tell, resume)
+
+
+def finish(
+    model: Model, held: list[Video], config: FitConfig, folder: Path, progress: Progress
+) -> None:
+    """Calibrate on held-out normal footage and save."""
+    normal = [video for video in held if video.label != "anomalous"]
+
+    def each() -> Iterator[Video]:
+        for n, video in enumerate(normal):
+            progress("calibrate: videos", n, len(normal))
+            yield video
+
+    model.method.eval()
+    model.calibration = run.calibrate(model, each(), config.smoothing, config.alarms_per_hour)
+    progress("calibrate: videos", len(normal), len(normal))
+    bundle.save(model, folder / "model")
+
+
+def split(videos: list[Video], share: float) -> tuple[list[Video], list[Video]]:
+    """Training and validation parts: whole videos of each scene and label, evenly picked; where a
+    scene has fewer than four, the last part of each of its videos."""
+    groups: dict[tuple[str, str], list[Video]] = {}
+    for video in videos:
+        groups.setdefault((video.scene, video.label), []).append(video)
+    learn: list[Video] = []
+    held: list[Video] = []
+    for group in groups.values():
+        if len(group) >= 4:
+            every = max(round(1 / share), 2)
+            held += group[every - 1 :: every]
+            learn += [video for n, video in enumerate(group) if n % every != every - 1]
+            continue
+        for video in group:
+            seconds = count_frames(video) / video.fps
+            cut = seconds * (1 - share)
+            learn.append(part(video, 0.0, cut))
+            held.append(part(video, cut, float("inf")))
+    return learn, held
+
+
+def make_card(
+    method: Method, learn: list[Video], held: list[Video], config: FitConfig
+) -> dict[str, Any]:
+    """Where a model comes from."""
+    first = learn[0]
+    return {
+        "seed": config.seed,
+        "fps": config.fps or float(np.median([video.fps for video in learn])),
+        "size": list(first.size),
+        "smoothing": config.smoothing,
+        "train": [video.name for video in learn],
+        "val": [video.name for video in held],
+        "data_hash": data_hash([*learn, *held]),
+        "torch": torch.__version__,
+        "engine": "torch",
+        "dtype": "float32",
+        "licence": "the weights follow the licence of the training footage",
+        "cite": (type(method).__doc__ or "").partition("cite")[2].strip(),
+        "made": time.strftime("%Y-%m-%dT%H:%M:%S"),
+    }
+
+
+def data_hash(videos: list[Video]) -> str:
+    """What a model was fitted on: names, rates, sizes and first frames."""
+    digest = hashlib.sha256()
+    for video in videos:
+        frames = video.frames(64)
+        picture = next(frames, None)
+        crc = zlib.crc32(picture.image.tobytes()) if picture else 0
+        digest.update(f"{video.name}|{video.fps:.6g}|{video.size}|{video.label}|{crc}".encode())
+    return digest.hexdigest()
+
+
+def extend(
+    model: Model,
+    videos: Iterable[Video],
+    out: Path | str,
+    progress: Progress = quiet,
+) -> Model:
+    """More normal footage for a fitted model, without starting over.
+
+    The last part of the new footage is held out; the thresholds then stand on the scores of the
+    old held-out footage (which can only have become lower) and of the new.
+    """
+    old = model.calibration
+    if old is None:
+        raise ConfigError("this model was never calibrated; fit it first")
+    learn, held = split(list(videos), share=0.25)
+    pieces = bags(model.method, model.providers, learn, model.fps, model.ignore)
+    model.method.extend(watched(pieces, progress))
+    new = run.calibrate(model, held, old.smoothing, old.alarms_per_hour)
+    model.calibration = old.merged(new)
+    model.card["extended"] = [*model.card.get("extended", []), *(video.name for video in learn)]
+    bundle.save(model, Path(out) / "model")
+    return model

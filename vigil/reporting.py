@@ -1,0 +1,285 @@
+"""What the commands do that write something to look at: score, evaluate, show, demo."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from vigil import bundle, pipeline
+from vigil.bundle import Model
+from vigil.data.base import TestSplit
+from vigil.errors import InputError, VigilError, unknown
+from vigil.files import writing
+from vigil.pages import (
+    evaluation_page,
+    make_page,
+    marks_at,
+    safe,
+    write_annotated,
+    write_clips,
+    write_report,
+)
+from vigil.pipeline import fps_of
+from vigil.records import Event, Report, Scores, Video
+from vigil.run import Peak
+from vigil.scores import tables
+from vigil.scores.events import Threshold, find_events
+from vigil.show.curve import curve_png
+from vigil.show.overlay import draw
+from vigil.sources import Progress, find_source, make_data, open_data, quiet
+from vigil.video.read import find_videos, open_video
+
+
+@dataclass
+class Result:
+    """What `vigil score` made."""
+
+    folder: Path
+    threshold: Threshold
+    events: list[Event]
+    notes: list[str] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+    files: list[str] = field(default_factory=list)
+
+    def event_rows(self) -> list[dict[str, Any]]:
+        """One line an event, for a table."""
+        return [
+            {
+                "video": event.video,
+                "start": clock(event.start_s),
+                "stop": clock(event.stop_s),
+                "peak": round(event.peak, 2),
+                "because": max(event.parts, key=lambda k: event.parts[k]) if event.parts else "",
+            }
+            for event in self.events
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {
+            "folder": str(self.folder),
+            "threshold": self.threshold.as_dict(),
+            "events": [asdict(event) for event in self.events],
+            "notes": self.notes,
+            "failures": self.failures,
+            "files": self.files,
+        }
+
+
+def clock(seconds: float) -> str:
+    """Seconds as a person reads them.
+
+    >>> clock(83.46)
+    '1:23.5'
+    """
+    tenths = round(seconds * 10)
+    return f"{tenths // 600}:{tenths % 600 / 10:04.1f}"
+
+
+def score_source(
+    model_path: Path,
+    source: str,
+    out: Path | None = None,
+    *,
+    root: Path | None = None,
+    alarms_per_hour: float | None = None,
+    smoothing: str = "",
+    as_live: bool = False,
+    clips: bool = False,
+    annotated: bool = False,
+    report: Path | None = None,
+    progress: Progress = quiet,
+) -> Result:
+    """Score a video, a folder or a data set and write what was found."""
+    model = bundle.load(model_path)
+    limit = threshold_of(model, alarms_per_hour)
+    failures: dict[str, str] = {}
+    videos = list(openable(source, root, failures))
+    peaks: dict[str, list[Peak]] | None = {} if report else None
+    scores = pipeline.score_all(
+        model, videos, as_live=as_live, smoothing=smoothing, peaks=peaks, progress=progress,
+        failures=failures,
+    )  # fmt: skip
+    folder = out or Path(model_path) / "scores" / Path(source).stem
+    if not scores:
+        first = next(iter(failures.values()), "no video found")
+        raise InputError(f"{source}: nothing could be scored: {first}")
+    made = {"model": str(model_path), "source": source, "card": model.card}
+    pipeline.save_scores(folder, scores, limit, made)
+    found = {n: find_events(s, limit.value, fps_of(s)) for n, s in scores.items()}
+    result = Result(folder, limit, [e for events in found.values() for e in events])
+    result.failures = failures
+    result.files = ["scores.parquet", "units.parquet", "events.json", "events.csv"]
+    kept = [video for video in videos if video.name in scores]
+    for video in kept:
+        result.notes += pipeline.remarks(model, video)
+        if clips:
+            result.files += write_clips(folder / "clips", video, found[video.name])
+        if annotated:
+            result.files.append(write_annotated(folder, video, scores[video.name], limit.value))
+    if report:
+        page = make_page(
+            model, scores, kept, limit, peaks or {}, {}, Report(()), f"Vigil: {source}"
+        )
+        write_report(report, page)
+        result.files.append(str(report / "report.html"))
+    return result
+
+
+def openable(source: str, root: Path | None, failures: dict[str, str]) -> Iterator[Video]:
+    """The videos of a source; those that cannot be opened are noted and the rest goes on."""
+    path = Path(source).expanduser()
+    inside = find_videos(path) if path.is_dir() else []
+    if not inside:
+        yield from find_source(source, root)
+        return
+    names: dict[str, Path] = {}
+    for found in inside:
+        try:
+            video = open_video(found)
+            if video.name in names:
+                raise InputError(
+                    f"{found}: another video is called {video.name!r} too ({names[video.name]}); "
+                    "rename one"
+                )
+        except VigilError as error:
+            failures[str(found)] = str(error)
+            continue
+        names[video.name] = found
+        yield video
+
+
+def threshold_of(model: Model, alarms_per_hour: float | None = None) -> Threshold:
+    if model.calibration is None:
+        raise InputError("this model was never calibrated on normal footage; fit it again")
+    return model.calibration.threshold(alarms_per_hour)
+
+
+def evaluate_source(
+    what: Path,
+    data: str,
+    *,
+    root: Path | None = None,
+    split: str | None = None,
+    as_live: bool = False,
+    report: Path | None = None,
+    progress: Progress = quiet,
+) -> Report:
+    """Measure a model or saved scores on a test part; with `report`, write page and pictures."""
+    opened = open_data(data, root, split=split)
+    test, name = opened.test, opened.name + (f" {opened.variant}" if opened.variant else "")
+    peaks: dict[str, list[Peak]] = {}
+    model: Model | None = None
+    if (what / tables.FRAMES).is_file():
+        scores = tables.read(what)
+    else:
+        model = bundle.load(what)
+        scores = pipeline.score_all(
+            model, test, as_live=as_live, peaks=peaks if report else None, progress=progress
+        )
+    found = pipeline.evaluate(scores, test, data=name)
+    if report:
+        limit = threshold_of(model) if model else saved_threshold(what)
+        page = evaluation_page(model, scores, test, limit, peaks, found)
+        write_report(report, page)
+    return found
+
+
+def saved_threshold(folder: Path) -> Threshold:
+    """The threshold that saved scores were judged by."""
+    data = bundle.read_json(folder / "run.json")
+    return Threshold(**data["threshold"])
+
+
+def show_video(
+    folder: Path,
+    name: str,
+    *,
+    against: Path | None = None,
+    frame: int | None = None,
+    data: str | None = None,
+    root: Path | None = None,
+    out: Path | None = None,
+) -> Path:
+    """The curve of one video as a PNG; with `frame`, that frame's picture beside it."""
+    path = find_scores(folder)
+    video_name = Path(name).stem if Path(name).exists() else name
+    scores = pick(path, video_name)
+    other = pick(find_scores(against), video_name) if against else None
+    limit = saved_threshold(path)
+    opened = open_data(data, root) if data else None
+    truth = opened.test.truth(video_name) if opened else None
+    events = find_events(scores, limit.value, fps_of(scores))
+    out = out or path / f"{safe(video_name)}.png"
+    curve_png(out, scores, truth, events, limit.value, other, frame)
+    if frame is not None:
+        video = find_video(name, video_name, opened.test if opened else None)
+        write_frame(
+            out.with_name(f"{out.stem}-frame{frame}.png"), video, scores, frame, limit.value
+        )
+    return out
+
+
+def find_scores(folder: Path) -> Path:
+    """The folder of scores in a run: itself, or the newest below `scores/`."""
+    if (folder / tables.FRAMES).is_file():
+        return folder
+    found = sorted(folder.glob("scores/**/scores.parquet"), key=lambda p: p.stat().st_mtime)
+    if not found:
+        raise InputError(f"{folder}: no scores here; run `vigil score {folder} VIDEO` first")
+    return found[-1].parent
+
+
+def pick(folder: Path, name: str) -> Scores:
+    """One video's scores."""
+    scores = tables.read(folder)
+    if name not in scores:
+        raise unknown("video", name, scores)
+    return scores[name]
+
+
+def find_video(given: str, name: str, test: TestSplit | None) -> Video:
+    """The video whose frame is wanted: the file that was named, or one of the data set."""
+    if Path(given).exists():
+        return open_video(given)
+    for video in test or ():
+        if video.name == name:
+            return video
+    raise InputError(f"{name}: give the video's path, or --data, so that its frames can be read")
+
+
+def write_frame(path: Path, video: Video, scores: Scores, frame: int, limit: float) -> None:
+    """One frame with what fired in it."""
+    if not 0 <= frame < len(scores):
+        raise InputError(f"frame {frame}: {video.name} has frames 0..{len(scores) - 1}")
+    image = next(f.image for n, f in enumerate(video.frames()) if n == frame)
+    score = float(scores.smoothed[frame])
+    marks = marks_at(scores, frame, limit)
+    painted = draw(image, marks, score=score, threshold=limit, size=video.size)
+    with writing(path) as new:
+        new.write_bytes(cv2.imencode(".png", painted[..., ::-1])[1].tobytes())
+
+
+def demo(out: Path, *, scale: float = 1.0, seed: int = 0, progress: Progress = quiet) -> Report:
+    """The whole road once: street, nearest, scores, evaluation, report."""
+    make_data("street", out / "data", seed=seed, scale=scale, progress=progress)
+    data = pipeline.dataset("street", out / "data", seed=seed, scale=scale)
+    if (out / "model").is_dir():
+        model = bundle.load(out)
+    else:
+        model = pipeline.fit(
+            pipeline.method("nearest"), data.train, data.val, out, progress=progress
+        )
+    peaks: dict[str, list[Peak]] = {}
+    scores = pipeline.score_all(model, data.test, peaks=peaks, progress=progress)
+    limit = threshold_of(model)
+    pipeline.save_scores(out / "scores", scores, limit, {"card": model.card})
+    found = pipeline.evaluate(scores, data.test, data="street")
+    progress("report", 0, 1)
+    write_report(out, evaluation_page(model, scores, data.test, limit, peaks, found))
+    progress("report", 1, 1)
+    return found
