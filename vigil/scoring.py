@@ -12,6 +12,7 @@ from vigil.bundle import Model
 from vigil.errors import InputError
 from vigil.records import Units
 from vigil.scores.fuse import Reducer, fuse
+from vigil.scores.tubes import Tubes
 from vigil.units import Cut, join
 
 
@@ -118,6 +119,8 @@ class FrameScorer:
             name: Reducer(window.reduce, self.names[name]) for name, window in self.windows.items()
         }
         self.held: dict[str, np.ndarray] = {}
+        tau = model.method.persist * float(model.card["fps"])
+        self.tubes = {name: Tubes(tau) for name in self.windows} if tau else {}
 
     def add(self, cut: Cut, scored: Scored | None) -> np.ndarray:
         """Take in one place of one window; the fused score of each of its units, (N,)."""
@@ -134,12 +137,15 @@ class FrameScorer:
         )  # (C, N, 1 or answered)
         fused = fuse(calibrated, self.model.method.fuse_units)  # (N, 1 or answered)
         values = np.concatenate([fused[None], calibrated]).transpose(1, 2, 0)  # (N, A, 1 + C)
+        if self.tubes:
+            tube, column = self.tubes[cut.window], values[:, 0]
+            values = tube.push(int(units.first[0]), units.box, column)[:, None]
         for n in range(len(units)):
             base = max(int(units.seen_stop[n]) - window.length, 0) + window.answered[0]
             for frame in range(int(units.first[n]), int(units.stop[n])):
                 column = min(max(frame - base, 0), values.shape[1] - 1)
                 reducer.add(frame, values[n, column])
-        return fused.max(1)
+        return values[..., 0].max(1)
 
     def surprise(self, name: str, values: np.ndarray) -> np.ndarray:
         calibration = self.model.calibration

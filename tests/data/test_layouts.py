@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 from tiny_data import SIZE, TESTS, masks, tiny, video
-from vigil.video.read import count_frames
 
+from vigil.data._layouts_dad import moments
 from vigil.data.avenue import open_avenue
 from vigil.data.base import DataSet, Split, TestSplit
 from vigil.data.layouts import LAYOUTS, write_as
@@ -15,6 +15,7 @@ from vigil.data.shanghaitech import open_shanghaitech, read_list
 from vigil.data.ucsd import open_ped2
 from vigil.errors import ConfigError, InputError
 from vigil.records import Truth
+from vigil.video.read import count_frames
 
 LABELS = {
     name: masks(i, n, runs).any(axis=(1, 2)) for i, (name, (n, runs, _)) in enumerate(TESTS.items())
@@ -186,3 +187,14 @@ def test_progress_names_each_video(tmp_path):
     seen = []
     write_as(tiny(), "ucsd-ped2", tmp_path / "p", progress=lambda *row: seen.append(row))
     assert seen == [(done, 7, name) for done, name in enumerate([*NORMAL, *TESTS])]
+
+
+@pytest.mark.parametrize("form", ["{}-front_IR", "{}/front_IR", "front_IR_{}", "{}.front_IR"])
+def test_views_of_one_moment_are_found_by_name(form):
+    other = form.replace("front_IR", "top_IR")
+    names = [(form.format("rec1"), "front_IR"), (other.format("rec1"), "top_IR")]
+    names += [(form.format("rec2"), "front_IR"), ("alone", "")]
+    found = moments(video(name, 3, view=view) for name, view in names)
+    assert [list(views) for views in found.values()] == [
+        ["front_IR", "top_IR"], ["front_IR"], ["front_depth"],
+    ]  # fmt: skip

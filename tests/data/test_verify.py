@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from tiny_data import real, tiny, video
@@ -64,10 +65,10 @@ def test_every_fault_is_found_and_none_stops_the_search(sht):
     found = {}
     for problem in checked(open_shanghaitech(sht)):
         found.setdefault(problem.file.rpartition("/")[2], []).append(problem.found)
-    assert set(found) == {"01_001.avi", "01_002.avi", "02_001.avi", "01_0001", "01_0002", "02_0003"}
+    assert set(found) == {"01_001.avi", "01_002.avi", "02_001.avi", "01_0001", "003.jpg", "02_0003"}
     assert found["01_0001"][0] == "no frame 4"
     assert "20 labels for video 01_0001, which has 19 frames (1 more" in found["01_0001"][1]
-    assert any("003.jpg" in text for text in found["01_0002"])
+    assert "003.jpg: not a readable image" in found["003.jpg"][0]
     assert "no test_frame_mask/02_0003.npy" in found["02_0003"][0]
 
 
@@ -101,13 +102,28 @@ def test_numbers_with_repeats_and_holes(ucsd):
     ]
 
 
-def test_a_frame_of_another_size(ucsd):
-    shutil.copy(ucsd / "pixel_masks.npz", ucsd / "keep")
-    import cv2
+def test_every_bad_picture_of_a_folder_is_named(ucsd):
+    frames = ucsd / "training" / "frames" / "01"
+    cv2.imwrite(str(frames / "005.jpg"), np.zeros((16, 24, 3), np.uint8))
+    (frames / "000.jpg").write_bytes(b"")
+    (frames / "009.jpg").write_text("no picture")
+    found = [(p.file.rpartition("/")[2], p.expected) for p in checked(open_ped2(ucsd))]
+    assert found == [
+        ("000.jpg", "a readable image"),
+        ("005.jpg", "48x32 as the first"),
+        ("009.jpg", "a readable image"),
+    ]
 
-    cv2.imwrite(str(ucsd / "training/frames/01/005.jpg"), np.zeros((16, 24, 3), np.uint8))
-    found = checked(open_ped2(ucsd))
-    assert len(found) == 1 and "16, 24" in found[0].found
+
+def test_damage_that_the_reader_survives_is_told(sht):
+    file = sht / "training" / "videos" / "01_001.avi"
+    data = bytearray(file.read_bytes())
+    first, last = data.find(b"movi"), data.find(b"idx1")
+    middle = (first + last) // 2
+    data[middle : middle + (last - first) // 4] = b"\x55" * ((last - first) // 4)
+    file.write_bytes(data)
+    found = checked(open_shanghaitech(sht))
+    assert found and {problem.file for problem in found} == {str(file)}
 
 
 def test_one_file_in_two_places(ucsd):

@@ -161,6 +161,7 @@ def test_all_normal_and_no_truth(case):
     report = evaluate(own, TestSplit(test.videos, truth=partly), data="t", method="m")
     assert report.notes == ("test video 'a' left out, no truth: a: no labels at hand",)
     assert report.made["videos"] == 2
+    assert all(m.how.endswith("; 2 of 3 test videos") for m in counted(report).metrics.values())
     normal = TestSplit(test.videos[2:], truth=truth.__getitem__)
     row = counted(evaluate({"c": own["c"]}, normal, data="t", method="m"))
     assert row.metrics["micro_auc"].value is None

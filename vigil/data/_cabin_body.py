@@ -63,7 +63,7 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True)
 class Driver:
-    """How one driver looks in infrared."""
+    """How one driver looks in infrared, and sits: `seat` is moved by (x, z) metres."""
 
     skin: float
     hair: float
@@ -72,6 +72,7 @@ class Driver:
     hat: bool
     glasses: bool
     size: float
+    seat: tuple[float, float]
 
 
 def new_driver(seed: int, size: float) -> Driver:
@@ -80,6 +81,7 @@ def new_driver(seed: int, size: float) -> Driver:
     return Driver(
         rng.uniform(165, 205), rng.uniform(40, 110), rng.uniform(60, 150), rng.uniform(70, 165),
         bool(rng.random() < 0.2), bool(rng.random() < 0.3), size,
+        (rng.uniform(-0.03, 0.03), rng.uniform(-0.1, 0.07)),
     )  # fmt: skip
 
 
@@ -97,9 +99,9 @@ def _limb(
     a: np.ndarray, b: np.ndarray, radii: tuple[float, float], part: int, shine: float, n: int = 4
 ) -> list[Piece]:
     """A limb of n pieces that grows thinner or thicker."""
-    at = [a + share * (b - a) for share in np.linspace(0, 1, n + 1)]
-    thick = np.linspace(*radii, n)
-    return [Piece(at[k], at[k + 1], float(thick[k]), part, shine) for k in range(n)]
+    at = [a + (b - a) * (k / n) for k in range(n + 1)]
+    thin = (radii[1] - radii[0]) / max(1, n - 1)
+    return [Piece(at[k], at[k + 1], radii[0] + k * thin, part, shine) for k in range(n)]
 
 
 def _elbow(shoulder: np.ndarray, hand: np.ndarray, hint: np.ndarray, size: float) -> np.ndarray:
@@ -124,10 +126,11 @@ def body(row: np.ndarray, driver: Driver) -> list[Piece]:
     """The driver in one frame of a script."""
     size = driver.size
     lean, side, twist = row[script.LEAN], row[script.SIDE], row[script.TWIST]
-    neck = np.array([side * 1.1, 0.53 * size, 0.05 + lean])
+    x0, z0 = driver.seat
+    neck = np.array([x0 + side * 1.1, 0.53 * size, z0 + 0.05 + lean])
     across = np.array([np.cos(twist), 0, -np.sin(twist)]) * 0.19 * size
     left, right = neck + across - (0, 0.06, 0), neck - across - (0, 0.06, 0)
-    hip = np.array([0.0, 0.05, 0.04])
+    hip = np.array([x0, 0.05, z0 + 0.04])
     pieces = _limb(right, left, (0.075, 0.075), BODY, driver.cloth, 5)
     for share in (-0.75, -0.3, 0.3, 0.75):
         pieces += _limb(neck + across * share * 0.8 - (0, 0.1, 0), hip + across * share * 0.8,
@@ -240,41 +243,43 @@ def cabin(view: str, size: tuple[int, int]) -> np.ndarray:
     for depth, corner, shine in sorted(cells, key=lambda cell: -cell[0]):
         if depth < 0.12 or np.abs(corner).max() > 4000:
             continue
-        value = level(depth) if sensor == "depth" else shine * lit(depth)
+        value = level(depth) if sensor == "depth" else shine * float(lit(depth))
         cv2.fillPoly(picture, [np.round(corner).astype(np.int32)], float(value))
     texture = fractal(rng, picture.shape, 24, 4) * (0.012 if sensor == "depth" else 0.06)
     return np.clip(picture * (1 + texture), 0, 255).astype(np.uint8)
 
 
-def lit(depth: float) -> float:
+def lit(depth: np.ndarray | float) -> np.ndarray:
     """How much of the lamp's light comes back from a distance in metres."""
-    return float(np.clip(1.25 - 0.42 * depth, 0.35, 1.15))
+    return np.clip(1.25 - 0.42 * np.asarray(depth), 0.35, 1.15)
 
 
 def draw(
     view: str, row: np.ndarray, driver: Driver, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """One frame without noise: grey (H, W) uint8, and the body part on each pixel (H, W) uint8."""
-    eye, infrared = EYES[view.split("_")[0]], view.endswith("IR")
+    eye = EYES[view.split("_")[0]]
     canvas = cabin(view, size).copy()
     parts = np.zeros_like(canvas)
     pieces = body(row, driver) + wheel(row)
-    ends = np.concatenate([[piece.a for piece in pieces], [piece.b for piece in pieces]])
+    ends = np.array([piece.a for piece in pieces] + [piece.b for piece in pieces])
     pixels, depths = eye.see(ends, size)
-    start, stop = np.round(pixels).astype(int).reshape(2, -1, 2)
-    depth = depths.reshape(2, -1).mean(0)
+    start, stop = np.round(pixels).astype(int).reshape(2, -1, 2).tolist()
+    depth = depths.reshape(2, -1).mean(0)  # (n,)
     radius = np.array([piece.radius for piece in pieces])
-    wide = np.maximum(1, 2 * radius / depth * eye.focal * OVER * size[0] / SIZE[0])
-    for k in np.argsort(radius - depth, kind="stable"):
-        piece, a, b = pieces[k], tuple(map(int, start[k])), tuple(map(int, stop[k]))
+    wide = 2 * radius / depth * eye.focal * OVER * size[0] / SIZE[0]
+    if view.endswith("IR"):
+        shine = np.array([piece.shine for piece in pieces]) * lit(depth)
+        tones = np.stack([0.86 * shine, shine])  # (2, n) rim and middle
+    else:
+        tones = level(depth - np.array([[0.4], [0.8]]) * radius)
+    rim, middle = np.minimum(tones, 255).tolist()
+    thick = np.maximum(1, np.round([wide, 0.6 * wide])).astype(int).tolist()
+    for k in np.argsort(radius - depth, kind="stable").tolist():
         if depth[k] < 0.15:
             continue
-        cv2.line(parts, a, b, piece.part, round(wide[k]))
-        if infrared:
-            tones = np.array([0.86, 1.0]) * piece.shine * lit(depth[k])
-        else:
-            tones = level(depth[k] - np.array([0.4, 0.8]) * radius[k])
-        for share, tone in zip((1.0, 0.6), tones.tolist(), strict=True):
-            cv2.line(canvas, a, b, min(255.0, tone), max(1, round(share * wide[k])))
+        cv2.line(parts, start[k], stop[k], pieces[k].part, thick[0][k])
+        cv2.line(canvas, start[k], stop[k], rim[k], thick[0][k])
+        cv2.line(canvas, start[k], stop[k], middle[k], thick[1][k])
     grey = cv2.resize(canvas, size[::-1], interpolation=cv2.INTER_AREA)
     return grey, parts[::OVER, ::OVER]

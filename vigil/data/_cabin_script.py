@@ -20,7 +20,7 @@ CLASSES = ("", "phone", "reaching_back", "hands_off", "drowsy", "looking_aside")
 STEER, PITCH, YAW, ROLL, LEAN, SIDE, TWIST, PHONE = range(8)
 RIGHT, LEFT = slice(8, 12), slice(12, 16)  # a hand: x, y, z it is drawn to, and how much (0..1)
 COLUMNS = 16
-GEAR, CHIN = (-0.30, 0.16, 0.26), (-0.04, 0.60, 0.15)
+GEAR, CHIN, RADIO = (-0.30, 0.16, 0.26), (-0.04, 0.60, 0.15), (-0.36, 0.34, 0.50)
 EAR, LAP_PHONE = (-0.125, 0.70, 0.06), (-0.06, 0.19, 0.26)
 BACK = (-0.34, 0.50, -0.34)
 LAP = ((-0.12, 0.14, 0.27), (0.12, 0.14, 0.27))
@@ -54,7 +54,7 @@ def write(event: str, rng: np.random.Generator) -> Script:
     for column in range(COLUMNS):
         if column not in (8, 9, 10, 12, 13, 14):
             rows[:, column] = np.convolve(np.pad(rows[:, column], 2, mode="edge"), window, "valid")
-    return Script(rows, codes, int(rng.integers(2**31)), float(rng.uniform(0.94, 1.06)))
+    return Script(rows, codes, int(rng.integers(2**31)), float(rng.uniform(0.9, 1.1)))
 
 
 def _wander(
@@ -86,13 +86,13 @@ def _near(place: tuple, rng: np.random.Generator, spread: float = 0.02) -> tuple
 
 
 def _habits(rows: np.ndarray, busy: np.ndarray, rng: np.random.Generator) -> None:
-    """What every driver does now and then: look in mirrors and at the dials, shift, scratch."""
+    """What every driver does now and then: look in mirrors and at the dials, shift, scratch,
+    rest one hand in the lap or on the lever, lean over, look over the shoulder, tune the radio."""
     frames = len(rows)
     t = rng.uniform(0, 40)
     while t < frames:
-        kind, length = rng.integers(5), rng.uniform(0.7, 1.4) * FPS
-        kind = kind if kind < 4 else 3
-        length *= 1.8 if kind >= 2 else 1.0
+        kind, length = rng.integers(9), rng.uniform(0.7, 1.4) * FPS
+        length *= (1.0, 1.0, 1.8, 1.8, 3.5, 3.5, 2.5, 1.6, 2.0)[kind]
         span = slice(max(0, int(t) - 6), min(frames, int(t + length) + 6))
         if not busy[span].any():
             share = ramp(frames, t, t + length, 0.4 * FPS)
@@ -102,10 +102,27 @@ def _habits(rows: np.ndarray, busy: np.ndarray, rng: np.random.Generator) -> Non
                 rows[:, PITCH] += share * rng.uniform(0.3, 0.55)
             elif kind == 2:
                 _hand(rows, RIGHT, _near(CHIN, rng, 0.03), share)
-            else:
+            elif kind == 3:
                 _hand(rows, RIGHT, _near(GEAR, rng), share)
                 rows[:, SIDE] -= 0.06 * share
-        t += length + rng.uniform(0.6, 3.4) * FPS
+            elif kind == 4:
+                _hand(rows, RIGHT, _near(GEAR if rng.random() < 0.5 else LAP[0], rng, 0.03), share)
+            elif kind == 5:
+                _hand(rows, LEFT, _near(LAP[1], rng, 0.03), share)
+            elif kind == 6:
+                rows[:, SIDE] += rng.uniform(-0.09, 0.09) * share
+                rows[:, LEAN] += rng.uniform(-0.05, 0.09) * share
+                rows[:, TWIST] += rng.uniform(-0.25, 0.25) * share
+            elif kind == 7:
+                turn = rng.choice([-1, 1])
+                rows[:, YAW] += turn * rng.uniform(0.9, 1.2) * share
+                rows[:, TWIST] += turn * rng.uniform(0.2, 0.5) * share
+                rows[:, SIDE] += turn * rng.uniform(0.03, 0.11) * share
+            else:
+                _hand(rows, RIGHT, _near(RADIO, rng, 0.03), share)
+                rows[:, SIDE] -= rng.uniform(0.03, 0.1) * share
+                rows[:, LEAN] += rng.uniform(0.02, 0.1) * share
+        t += length + rng.uniform(0.4, 2.6) * FPS
 
 
 def _spans(frames: int, rng: np.random.Generator) -> list[tuple[int, int]]:
@@ -114,10 +131,11 @@ def _spans(frames: int, rng: np.random.Generator) -> list[tuple[int, int]]:
         length = rng.uniform(0.6, 0.95) * frames
         start = rng.uniform(-0.3 * length, frames - 0.7 * length)
         return [(int(start), int(start + length))]
-    halves = []
+    halves: list[tuple[int, int]] = []
     for k in range(2):
         length = rng.uniform(0.3, 0.42) * frames
         start = frames * k / 2 + rng.uniform(-0.05, 0.13) * frames
+        start = max(start, halves[-1][1] + 1.5 * FPS) if halves else start
         halves.append((int(start), int(start + length)))
     return halves
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +65,17 @@ class Labels:
             )  # fmt: skip
 
     @staticmethod
-    def load(path: Path) -> Labels:
-        """Read what `save` wrote; `InputError` naming the file if it is not that."""
+    def load(path: Path, pixels: bool = True) -> Labels:
+        """Read what `save` wrote; `InputError` naming the file if it is not that.
+
+        pixels: False leaves `masks` empty, (T, 0, 0), which saves time and memory.
+        """
         try:
             with np.load(path, allow_pickle=False) as data:
                 codes, shape = data["codes"], tuple(data["shape"])
-                masks = np.zeros(shape, bool)
-                masks[codes > 0] = np.unpackbits(data["masks"], axis=-1, count=shape[2])
+                masks = np.zeros(shape if pixels else (len(codes), 0, 0), bool)
+                if pixels:
+                    masks[codes > 0] = np.unpackbits(data["masks"], axis=-1, count=shape[2])
                 names, kinds = tuple(map(str, data["names"])), tuple(map(str, data["kinds"]))
                 return Labels(codes, data["boxes"], masks, names, kinds)
         except (OSError, ValueError, KeyError, EOFError) as error:
@@ -123,12 +127,15 @@ def produce(
 ) -> None:
     """Make what is missing of a data set; a video's .mp4 appears last, whole, beside its labels.
 
-    manifest: the facts of the whole set, written first, as manifest.json.
+    manifest: the facts of the whole set, written first, as manifest.json; videos that stand under
+    another manifest were made by another state of the generator, and are made again.
     """
     from vigil.video.write import write_mp4
 
     text, path = json.dumps(manifest, indent=1), folder / "manifest.json"
     if not path.exists() or path.read_text() != text:
+        for stale in folder.glob("**/*.mp4"):
+            stale.unlink()
         with writing(path) as new:
             new.write_text(text)
     _sweep(folder)
@@ -168,7 +175,9 @@ def truth(folder: Path, split: str, name: str, listed: Iterable[Mapping[str, Any
     names = [facts["name"] for facts in listed if facts["split"] == split]
     if name not in names:
         raise unknown(f"{split} video", name, names)
-    return Labels.load(folder / split / f"{name}.npz").truth()
+    path = folder / split / f"{name}.npz"
+    # masks only when asked for: a test split's would fill the memory
+    return replace(Labels.load(path, False).truth(), masks=lambda: Labels.load(path).masks)
 
 
 def open_part(
@@ -186,7 +195,7 @@ def _open_one(folder: Path, facts: Mapping[str, Any], labelled: bool) -> Video:
     path = folder / facts["split"] / f"{facts['name']}.mp4"
 
     def objects() -> tuple[np.ndarray, ...]:
-        labels = Labels.load(path.with_suffix(".npz"))
+        labels = Labels.load(path.with_suffix(".npz"), False)
         return labels.of_frames(labels.boxes)
 
     label: Label = "unknown"

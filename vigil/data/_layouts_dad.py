@@ -59,7 +59,7 @@ def moments(videos: Iterable[Video]) -> Moments:
     found: Moments = {}
     for video in videos:
         view = video.view or "front_depth"
-        name = re.sub(rf"[-_. ]*{re.escape(video.view)}", "", video.name) if video.view else ""
+        name = re.sub(rf"[-_./ ]*{re.escape(video.view)}", "", video.name) if video.view else ""
         found.setdefault(name or video.name, {})[view] = video
     return found
 

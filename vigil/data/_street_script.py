@@ -101,7 +101,7 @@ def _event(scene: str, event: str, frames: int, rng: np.random.Generator) -> lis
     first = min(start + int(on[0]) for start, on in marked if len(on))
     stop = max(start + int(on[-1]) + 1 for start, on in marked if len(on))
     length = stop - first
-    shift = round(rng.uniform(-0.3 * length, frames - 0.7 * length)) - first
+    shift = round(rng.uniform(-0.25 * length, frames - 0.75 * length)) - first
     for track in tracks:
         track.start += shift
     return tracks
@@ -144,7 +144,7 @@ def _spot(scene: str, rng: np.random.Generator) -> tuple[float, float]:
     """A place well inside the picture where people pass."""
     z = band(scene, rng) if scene != "shop" or rng.random() < 0.6 else rng.uniform(6.6, 7.8)
     if scene == "shop" and z > 5.6:
-        return float(rng.uniform(-2.0, 2.0)), float(z)
+        return float(rng.uniform(1.5, 2.3)), float(z)  # where the rack hides nothing
     return float(rng.uniform(-0.65, 0.65) * edge(scene, z, 1, 0.0)), float(z)
 
 
@@ -232,7 +232,7 @@ def _theft(scene: str, frames: int, rng: np.random.Generator) -> list[Track]:
         browse(track, rng)
         track.mark("theft").stay(0.4, TOWARDS + rng.uniform(-0.7, 0.7), bend=0.9)
         turned = track.heading
-        for _ in range(int(rng.integers(3, 6))):  # bent over it, looking left and right
+        for _ in range(int(rng.integers(5, 9))):  # bent over it, looking left and right
             track.stay(rng.uniform(0.6, 1.1), turned + rng.uniform(-0.5, 0.5), hide=1.0, crouch=0.7)
         track.mark("")
         to_shelf(track, *shelf(rng), speed)

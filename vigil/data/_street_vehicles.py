@@ -148,7 +148,7 @@ def car(look: Look, pose: Pose, right: bool, s: float, tilt: float) -> Sprite:
 
 
 def bag(look: Look, s: float, tilt: float) -> Sprite:
-    w, h, back = ((0.24, 0.62, 0.25), (0.36, 0.42, 0.3), (0.33, 0.36, 0.4))[look.shape]
+    w, h, back = ((0.21, 0.62, 0.25), (0.3, 0.42, 0.3), (0.28, 0.38, 0.4))[look.shape]
     canvas, foot = blank(0.6 * s, 1.1 * s, 0.1 * s)
     up = np.array([0, -back * np.sin(tilt) * s])
     a, b = foot + s * np.array([-w, 0]), foot + s * np.array([w, 0])

@@ -7,6 +7,7 @@ happens in it by `FROZEN` (exactly), how it looks by `LOOKS` (coarsely).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,17 +26,27 @@ from vigil.data.base import DataSet, Split, TestSplit
 from vigil.errors import unknown
 from vigil.records import Truth, Video
 
-KINDS = ("head", "right hand", "left hand")
-# what a box is drawn around
-ACTORS = ((HEAD,), (RIGHT_HAND, RIGHT_ARM, PHONE), (LEFT_HAND,))
+KINDS = ("head", "right hand", "left hand", "right arm")
+# body part -> what its box is drawn around, an index into KINDS + 1
+ACTOR = np.zeros(8, np.uint8)
+ACTOR[[HEAD, RIGHT_HAND, PHONE, LEFT_HAND, RIGHT_ARM]] = 1, 2, 2, 3, 4
 # which of them does what is labelled
 DOES = {
-    "phone": (1,), "reaching_back": (1,), "hands_off": (1, 2), "drowsy": (0,),
+    "phone": (1,), "reaching_back": (1, 3), "hands_off": (1, 2), "drowsy": (0,),
     "looking_aside": (0,),
 }  # fmt: skip
 SEEN = 12  # an actor with fewer visible pixels is not seen
-FROZEN = {"cabin": ""}
-LOOKS: dict[str, tuple[int, ...]] = {}
+FROZEN = {
+    "cabin/train": "0bd4c89f71e283447217eea30935b1cf8db9a7ebd98793f601e92ebef308211e",
+    "cabin/val": "b94beda15c85cc0d889d2857d620116745f910cd75274445445dc24ad7d81426",
+    "cabin/test": "7415d6d7382092890107b395499ea592cbdbb1698a891e5b4536b1b27e3b54d6",
+}
+LOOKS: dict[str, tuple[int, ...]] = {
+    "front_depth": (7, 8, 7, 62, 48, 86, 48, 91, 109, 152, 132, 87),
+    "front_IR": (11, 14, 14, 85, 47, 86, 71, 124, 74, 77, 80, 48),
+    "top_depth": (70, 92, 90, 69, 72, 121, 121, 89, 68, 167, 189, 104),
+    "top_IR": (32, 40, 32, 29, 35, 62, 55, 52, 33, 69, 68, 55),
+}  # fmt: skip
 
 
 def render(
@@ -58,8 +69,9 @@ def render(
         grey, parts = bodies.draw(view, story.rows[t], driver, size)
         frames[t] = sensor.see(grey, t)
         doing = DOES.get(CLASSES[story.codes[t]], ())
-        for actor, members in enumerate(ACTORS):
-            on = np.isin(parts, members)
+        owner = ACTOR[parts]
+        for actor in range(len(KINDS)):
+            on = owner == actor + 1
             if np.count_nonzero(on) < SEEN:
                 continue
             cols, rows = np.flatnonzero(on.any(0)), np.flatnonzero(on.any(1))
@@ -73,6 +85,27 @@ def render(
     return np.repeat(frames[..., None], 3, axis=-1), labels
 
 
+def digest(split: str, seed: int = 0) -> str:
+    """SHA-256 of what the driver does in all recordings of a split, with labels.
+
+    Of the scripts, not of pixels, in steps of 1/512; it depends on numpy's random streams only.
+    """
+    total = hashlib.sha256()
+    for index, event in script.plan(split):
+        story = _story(VIEWS[0], split, index, seed, 1)
+        total.update(f"{index} {event} {story.driver} {round(story.size * 512)}".encode())
+        total.update(np.round(story.rows * 512).astype("<i4").tobytes())
+        total.update(story.codes.tobytes())
+    return total.hexdigest()
+
+
+def looks(view: str) -> tuple[int, ...]:
+    """Mean levels (12,) of frame 48 of a view of the first test recording, in 3x4 fields."""
+    frames, _ = render(view, "test", 0, limit=49)
+    fields = frames[48, ..., 0].reshape(3, 40, 4, 40).mean((1, 3))
+    return tuple(fields.round().astype(int).ravel().tolist())
+
+
 def _story(view: str, split: str, index: int, seed: int, version: int) -> script.Script:
     if view not in VIEWS:
         raise unknown("view", view, VIEWS)
@@ -83,7 +116,7 @@ def _story(view: str, split: str, index: int, seed: int, version: int) -> script
 
 
 class _Sensor:
-    """Grain and drifting light of one of the four sensors; the mount differs a little a car."""
+    """Grain and drifting light of one of the four sensors."""
 
     def __init__(self, view: str, seed: int, frames: int, size: tuple[int, int]) -> None:
         rng = np.random.default_rng([seed, VIEWS.index(view)])
@@ -94,7 +127,6 @@ class _Sensor:
         bank = rng.normal(0, spread, (size[0] + 32, size[1] + 32)).astype(np.float32)
         self.bank = np.round(bank).astype(np.int16)
         self.offsets = rng.integers(0, 32, (frames, 2))
-        self.shift = tuple(rng.integers(-2, 3, 2).tolist())
 
     def see(self, grey: np.ndarray, frame: int) -> np.ndarray:
         """One frame (H, W) uint8 with its noise."""
@@ -123,7 +155,10 @@ def generate(
         for index, event in plan[:kept]:
             jobs += [_job(split, index, event, v, seed, version, size, scale) for v in VIEWS]
     wanted = [j for j in jobs if j.facts["split"] in splits and j.facts["view"] in views]
-    facts = {"name": "cabin", "version": version, "seed": seed, "fps": FPS, "size": list(size)}
+    facts = {
+        "name": "cabin", "version": version, "seed": seed, "fps": FPS, "size": list(size),
+        "frozen": FROZEN, "looks": LOOKS,
+    }  # fmt: skip
     listed = [dict(job.facts) for job in jobs]
     generated.produce(folder, wanted, {**facts, "videos": listed}, progress)
     return folder

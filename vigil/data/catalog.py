@@ -107,10 +107,10 @@ def _places_itself(loader: Callable[..., Any]) -> bool:
 
 
 def _check_options(name: str, loader: Callable[..., Any], options: dict[str, Any]) -> None:
-    takes = inspect.signature(loader).parameters.values()
+    takes = list(inspect.signature(loader).parameters.values())[1:]  # the first is the root
     if any(parameter.kind == parameter.VAR_KEYWORD for parameter in takes):
         return
-    known = [parameter.name for parameter in takes if parameter.kind == parameter.KEYWORD_ONLY]
+    known = [parameter.name for parameter in takes]
     for option in options:
         if option not in known:
             raise unknown(f"option of {name}", option, known)

@@ -20,6 +20,7 @@ from vigil.data.labels import test_split
 from vigil.errors import ConfigError, InputError, VigilError
 from vigil.files import natural, writing
 from vigil.records import Frame, Label, Truth, Video
+from vigil.video.images import Opener
 from vigil.video.read import IMAGE_SUFFIXES, VIDEO_SUFFIXES, count_frames, open_images, open_video
 
 MANIFEST = "vigil.toml"
@@ -205,7 +206,7 @@ def _truth(file: Path, entry: Entry, video: Video) -> Truth:
             'give it seconds, frames or label = "normal"'
         )
     if entry.seconds:
-        time = np.array([frame.time for frame in video.frames()])  # (T,) seconds
+        time = np.array(list(_times(video)))  # (T,) seconds
         end = time[-1] + 1 / video.fps if len(time) else 0.0
         unit, slack = "s", 1.0  # people round up
     else:
@@ -220,3 +221,9 @@ def _truth(file: Path, entry: Entry, video: Video) -> Truth:
             )
         classes[(time >= start) & (time < stop)] = what
     return Truth(classes != "", classes.astype(str))
+
+
+def _times(video: Video) -> Iterator[float]:
+    if isinstance(video.open, Opener):
+        return video.open.times()
+    return (frame.time for frame in video.frames())

@@ -7,6 +7,7 @@ differ in last bits between builds of OpenCV).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,10 @@ import numpy as np
 
 from vigil.data import _generated as generated
 from vigil.data import _street_figures as figures
-from vigil.data import _street_looks as looks
 from vigil.data import _street_script as script
 from vigil.data._drawing import Sensor, Sprite, blit, drift, shade, tremble, with_shadow
 from vigil.data._generated import Job, Labels, Progress
+from vigil.data._street_looks import BAG, BICYCLE, CAR, KINDS, PERSON, Pose, new_look
 from vigil.data._street_places import SCENES, SIZE, Place, place
 from vigil.data._street_things import SUN
 from vigil.data._street_tracks import CLASSES, FPS, HEADING, PHASE, STRIDE, Track, X, Z
@@ -29,8 +30,20 @@ from vigil.records import Truth
 SPLITS = ("train", "val", "test", "weak")
 SEEN = 20  # an actor with fewer visible pixels, or less than a quarter of itself, is not seen
 LIGHT = {"road": 0.14, "walkway": 0.14, "shop": 0.07}
-FROZEN = {"street": ""}
-LOOKS: dict[str, tuple[int, ...]] = {}
+FROZEN = {
+    "street/train": "19e84664bc9eccf1701e4a7475dc35772b236b803e195de0467dfe593cfb20ed",
+    "street/val": "be465f22dd9703e94e4281a96cb720eb253361ad252478f811371c8c107544d0",
+    "street/test": "28780a5a9263ce2c0b865379ff5246b48e945de24b4d70b16711a0f45a403bc6",
+    "street/weak": "1e93db69af1612eefe20055a4adbfd287afe74c38330521cbbcbbec96f7a311d",
+}
+LOOKS: dict[str, tuple[int, ...]] = {
+    "road": (122, 119, 114, 118, 121, 117, 128, 125, 109, 124, 117, 112,
+             103, 107, 98, 101, 103, 101, 156, 150, 144, 143, 145, 142),
+    "walkway": (158, 157, 152, 160, 162, 159, 134, 127, 144, 153, 138, 133,
+                153, 153, 171, 177, 172, 172, 160, 173, 170, 185, 199, 186),
+    "shop": (141, 161, 152, 156, 168, 150, 103, 129, 119, 125, 139, 120,
+             127, 168, 145, 153, 164, 169, 172, 176, 190, 191, 156, 168),
+}  # fmt: skip
 
 
 def render(
@@ -64,7 +77,39 @@ def render(
                 codes[t] = codes[t] or code
                 masks[t] |= sensor.crop(ids, t) == number + 1
     table = np.array(boxes, np.int32).reshape(-1, 8)
-    return frames, Labels(codes, table, masks, CLASSES, looks.KINDS)
+    return frames, Labels(codes, table, masks, CLASSES, KINDS)
+
+
+def digest(split: str, seed: int = 0) -> str:
+    """SHA-256 of what happens in all videos of a split: who does what, where, when, with labels.
+
+    Of the scripts, not of pixels, in steps of 1/64 (metre, radian, share), every 8th row; it
+    depends on numpy's random streams only.
+    """
+    total = hashlib.sha256()
+    for scene, index, event in script.plan(split):
+        story, _ = _story(scene, split, index, seed, 1)
+        total.update(f"{scene} {index} {event} {story.frames}".encode())
+        for track in story.tracks:
+            total.update(np.array([track.kind, track.look, track.start], "<i8").tobytes())
+            total.update(np.round(track.rows()[::8] * 64).astype("<i4").tobytes())
+            total.update(track.labels().tobytes())
+    return total.hexdigest()
+
+
+def looks(scene: str) -> tuple[int, ...]:
+    """Mean levels (24,) of frame 48 of a scene's first test video, in 4x6 fields."""
+    frames, _ = render(scene, "test", 0, limit=49)
+    return tuple(
+        frames[48]
+        .reshape(4, 60, 320, 3)[:, :, :318]
+        .reshape(4, 60, 6, 53, 3)
+        .mean((1, 3, 4))
+        .round()
+        .astype(int)
+        .ravel()
+        .tolist()
+    )
 
 
 def _story(
@@ -86,7 +131,7 @@ class _Actor:
     def __init__(self, track: Track, stage: Place) -> None:
         self.track, self.stage = track, stage
         self.rows, self.labels = track.rows(), track.labels()  # (n, 11), (n,)
-        self.look = looks.new_look(track.kind, np.random.default_rng(track.look))
+        self.look = new_look(track.kind, np.random.default_rng(track.look))
         self.sprites: dict[tuple, Sprite] = {}
 
     def row(self, frame: int) -> np.ndarray | None:
@@ -102,10 +147,10 @@ class _Actor:
         """Its picture in this state; states are rounded, so that pictures can be used again."""
         camera, kind = self.stage.camera, self.track.kind
         size = round(np.log(camera.focal / row[Z]) / 0.03)
-        turn = round(row[HEADING] / (np.pi / 8)) % 16 if kind == looks.PERSON else None
-        beats = {looks.PERSON: 16, looks.BICYCLE: 16, looks.CAR: 4, looks.BAG: 1}[kind]
-        cycle = np.pi / 2 if kind == looks.CAR else 2 * np.pi
-        moving = kind != looks.PERSON or row[STRIDE] > 0.05
+        turn = round(row[HEADING] / (np.pi / 8)) % 16 if kind == PERSON else None
+        beats = {PERSON: 16, BICYCLE: 16, CAR: 4, BAG: 1}[kind]
+        cycle = np.pi / 2 if kind == CAR else 2 * np.pi
+        moving = kind != PERSON or row[STRIDE] > 0.05
         phase = round(row[PHASE] / cycle * beats) % beats if moving else 0
         pose = tuple(np.round(row[STRIDE:] * 8).astype(int).tolist())
         key = (size, turn, phase, pose)
@@ -113,14 +158,14 @@ class _Actor:
             heading = row[HEADING] if turn is None else turn * np.pi / 8
             self.sprites[key] = self._draw(
                 float(np.exp(size * 0.03)), float(heading),
-                looks.Pose(phase / beats * cycle, *(value / 8 for value in pose)),
+                Pose(phase / beats * cycle, *(value / 8 for value in pose)),
             )  # fmt: skip
         return self.sprites[key]
 
-    def _draw(self, scale: float, heading: float, pose: looks.Pose) -> Sprite:
+    def _draw(self, scale: float, heading: float, pose: Pose) -> Sprite:
         kind = self.track.kind
         sprite = figures.draw(kind, self.look, pose, heading, scale, self.stage.camera.tilt)
-        deep = {looks.CAR: 0.5, looks.BICYCLE: 0.06, looks.BAG: 0.12}.get(kind, 0.04)
+        deep = {CAR: 0.5, BICYCLE: 0.06, BAG: 0.12}.get(kind, 0.04)
         slant, drop, depth = SUN[self.stage.name]
         return with_shadow(sprite, slant, drop, depth, 0.8 + scale / 40, deep * scale)
 
@@ -180,7 +225,10 @@ def generate(
     folder = generated.folder(Path(out) / "street", seed, version, size, scale)
     jobs = [_job(*video, seed, version, size, scale) for video in _videos(SPLITS, scale)]
     wanted = [job for job in jobs if job.facts["split"] in splits]
-    facts = {"name": "street", "version": version, "seed": seed, "fps": FPS, "size": list(size)}
+    facts = {
+        "name": "street", "version": version, "seed": seed, "fps": FPS, "size": list(size),
+        "frozen": FROZEN, "looks": LOOKS,
+    }  # fmt: skip
     listed = [dict(job.facts) for job in jobs]
     generated.produce(folder, wanted, {**facts, "videos": listed}, progress)
     return folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,10 @@ from vigil.data.base import DataSet, Split
 from vigil.data.catalog import open_dataset
 from vigil.errors import InputError, VigilError
 from vigil.records import Video
-from vigil.video.read import IMAGE_SUFFIXES, count_frames
+from vigil.video.images import list_images, read_image
+from vigil.video.read import count_frames
 
+log = logging.getLogger("vigil")
 Progress = Callable[[int, int, str], None]  # videos done, of how many, the one at hand
 
 
@@ -69,38 +72,70 @@ def verify_named(name: str, root: Path | str | None = None, **options: Any) -> l
 
 def _video(video: Video) -> tuple[int, list[Problem]]:
     """The number of frames that can be read, and what is wrong with them."""
-    problems: list[Problem] = []
-    count, sizes = 0, set()
-    try:
-        for frame in video.frames():
-            count += 1
-            sizes.add(frame.image.shape[:2])
-    except VigilError as error:
-        problems.append(Problem(video.source, str(error), "a video that can be read to its end"))
-    except Exception as error:  # a decoder met something nobody foresaw; the others go on
-        message = f"{type(error).__name__}: {error}"
-        problems.append(Problem(video.source, message, "a video that can be read to its end"))
-    if not problems and count == 0:
-        problems.append(Problem(video.source, "no frame", "at least one"))
-    for size in sorted(sizes - {video.size}):
-        problems.append(Problem(video.source, f"a frame of {size}", f"all of {video.size}"))
-    return count, [*problems, *_numbers(video), *_stated(video, count), *_given(video)]
-
-
-def _numbers(video: Video) -> Iterator[Problem]:
-    """Holes and repeats in the numbers of an image folder's files."""
     folder = Path(video.source)
-    if not folder.is_dir():
-        return
-    stems = [p.stem for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES]
-    digits = ["".join(c for c in stem if c.isdecimal()) for stem in stems if stem[:1] != "."]
+    read = _pictures(folder) if folder.is_dir() and list_images(folder) else _decoded(video)
+    count, problems = read
+    return count, [*problems, *_numbers(folder), *_stated(video, count), *_given(video)]
+
+
+def _decoded(video: Video) -> tuple[int, list[Problem]]:
+    """All frames of a video file, and all that its reader complains of or gives up at."""
+    whole = "a video that can be read to its end"
+    count, heard = 0, _Heard()
+    log.addHandler(heard)
+    try:
+        for _ in video.frames():
+            count += 1
+    except VigilError as error:
+        heard.messages.append(str(error))
+    except Exception as error:  # a decoder met something nobody foresaw; the others go on
+        heard.messages.append(f"{type(error).__name__}: {error}")
+    finally:
+        log.removeHandler(heard)
+    found = heard.messages or ([] if count else ["no frame"])
+    return count, [Problem(video.source, message, whole) for message in found]
+
+
+class _Heard(logging.Handler):
+    """Keeps what is logged: readers go on after damage, and say so there."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
+def _pictures(folder: Path) -> tuple[int, list[Problem]]:
+    """Every image of a folder by itself, so that a broken one does not hide the next."""
+    good, problems = 0, []
+    size: tuple[int, ...] = ()
+    for file in list_images(folder):
+        try:
+            found = read_image(file).shape[:2]
+        except VigilError as error:
+            problems.append(Problem(str(file), str(error), "a readable image"))
+            continue
+        size = size or found
+        good += found == size
+        if found != size:
+            what = f"{found[1]}x{found[0]} pixels"
+            problems.append(Problem(str(file), what, f"{size[1]}x{size[0]} as the first"))
+    return good, problems
+
+
+def _numbers(folder: Path) -> Iterator[Problem]:
+    """Holes and repeats in the numbers of an image folder's files."""
+    files = list_images(folder) if folder.is_dir() else []
+    digits = ("".join(c for c in file.stem if c.isdecimal()) for file in files)
     numbers = sorted(int(digit) for digit in digits if digit)
     for before, after in zip(numbers, numbers[1:], strict=False):
         if after == before:
-            yield Problem(video.source, f"two frames numbered {after}", "each number once")
+            yield Problem(str(folder), f"two frames numbered {after}", "each number once")
         elif after > before + 1:
             gap = f"{before + 1}" if after == before + 2 else f"{before + 1} to {after - 1}"
-            yield Problem(video.source, f"no frame {gap}", f"every frame up to {numbers[-1]}")
+            yield Problem(str(folder), f"no frame {gap}", f"every frame up to {numbers[-1]}")
 
 
 def _stated(video: Video, count: int) -> Iterator[Problem]:

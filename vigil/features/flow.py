@@ -20,7 +20,6 @@ from vigil.errors import ConfigError
 from vigil.features.base import Provider, Tracker
 from vigil.records import Frame, Video
 
-SMALLEST = 8  # dense inverse search needs a patch of 8x8; smaller frames are mirrored at the edge
 EDGE = cv2.BORDER_REPLICATE
 REPEATS = 2  # repeated frames in a row that count as a stutter; more, and nothing is moving
 
@@ -29,6 +28,7 @@ class Flow(Provider):
     """Base of both estimators: pairs frames, scales by time, reuses what a stutter repeats."""
 
     role: ClassVar[str] = "flow"
+    smallest = 16  # pixels a side the estimator needs; smaller frames are continued at the edge
 
     def __init__(self, trail_s: float = 0.4) -> None:
         if trail_s < 0:
@@ -36,7 +36,7 @@ class Flow(Provider):
         self.trail_s = trail_s
 
     def start(self, video: Video, fps: float) -> Tracker:
-        return Pairs(self.estimator(), fps, self.trail_s)
+        return Pairs(self.estimator(), fps, self.trail_s, self.smallest)
 
     def estimator(self) -> Any:
         """A function of two grey frames (H, W) uint8 that gives (H, W, 2) float32."""
@@ -56,9 +56,10 @@ class Dis(Flow):
         if finest < 0 or steps < 1:
             raise ConfigError(f"dis: finest {finest}, steps {steps}; expected >= 0, >= 1")
         self.finest, self.steps = finest, steps
+        self.smallest = 32 << finest  # four patches at the finest scale; OpenCV crashes on fewer
 
     def estimator(self) -> Any:
-        search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        search: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         search.setFinestScale(self.finest)
         search.setGradientDescentIterations(self.steps)
         search.setPatchStride(4)  # half the patch
@@ -80,9 +81,8 @@ class Farneback(Flow):
 
     def estimator(self) -> Any:
         levels, window = self.levels, self.window
-        return lambda before, now: cv2.calcOpticalFlowFarneback(
-            before, now, None, 0.5, levels, window, 3, 5, 1.2, 0
-        )
+        estimate: Any = cv2.calcOpticalFlowFarneback
+        return lambda before, now: estimate(before, now, None, 0.5, levels, window, 3, 5, 1.2, 0)
 
     def describe(self) -> dict[str, Any]:
         keys = ("window", "levels", "trail_s")
@@ -92,8 +92,9 @@ class Farneback(Flow):
 class Pairs:
     """Flow along one video. Frame times, not frame counts, decide the speed."""
 
-    def __init__(self, estimate: Any, fps: float, trail_s: float) -> None:
+    def __init__(self, estimate: Any, fps: float, trail_s: float, smallest: int) -> None:
         self.estimate, self.fps, self.trail_s = estimate, fps, trail_s
+        self.smallest = smallest
         self.grey: np.ndarray | None = None  # the newest frame that differs from the one before it
         self.time = 0.0
         self.flow = np.zeros((2, 1, 1), np.float32)
@@ -120,7 +121,7 @@ class Pairs:
     def between(self, before: np.ndarray, now: np.ndarray) -> np.ndarray:
         """(2, H, W) pixels that each point of `before` moved."""
         height, width = now.shape
-        down, right = max(SMALLEST - height, 0), max(SMALLEST - width, 0)
+        down, right = max(self.smallest - height, 0), max(self.smallest - width, 0)
         if down or right:
             edge = (0, down, 0, right, EDGE)
             before, now = cv2.copyMakeBorder(before, *edge), cv2.copyMakeBorder(now, *edge)

@@ -135,10 +135,19 @@ def median(frames: list[np.ndarray]) -> np.ndarray:
     )
 
 
+def strongest(image: Any) -> np.ndarray:
+    """(H, W, 3) to (H, W): the largest of the three colours, ten times as fast as NumPy."""
+    red, green, blue = cv2.split(image)
+    return cv2.max(cv2.max(red, green), blue)
+
+
 class Blobs:
     """Foreground of one video, frame after frame."""
 
     BOOT_S = 12.0  # seconds over which a stream without a known scene builds its background
+    DARKEST = 0.5  # share of light that the deepest shadow leaves
+    UNEVEN = 0.08  # standard deviation of that share over 5x5 pixels of one shadow
+    TINT = 8.0  # grey levels by which a colour in shadow may be off
     FLOODED = 0.5  # share of foreground beyond which the background must be of something else
 
     def __init__(
@@ -177,27 +186,43 @@ class Blobs:
     def adopt(self, background: np.ndarray) -> None:
         """Take a background; its range over 3x3 pixels is what shake may show."""
         self.background = background
-        still = np.clip(background, 0, 255).astype(np.uint8)
+        self.still = np.clip(background, 0, 255).astype(np.uint8)
+        self.grey = cv2.cvtColor(self.still, cv2.COLOR_RGB2GRAY).astype(np.float32) + 1
         square = np.ones((3, 3), np.uint8)
-        self.low, self.high = cv2.erode(still, square), cv2.dilate(still, square)
+        self.low, self.high = cv2.erode(self.still, square), cv2.dilate(self.still, square)
         self.thumb = np.maximum(background[::4, ::4], 8)
 
     def mask(self, image: np.ndarray) -> np.ndarray:
         """(H, W) uint8, 1 = foreground."""
-        gain = np.median(image[::4, ::4] / self.thumb)  # light of the whole scene
-        gain = float(np.clip(gain, 0.5, 2.0))
-        if abs(gain - 1) > 0.01:
-            image = cv2.convertScaleAbs(image, alpha=1 / gain)
-        apart = cv2.max(cv2.subtract(image, self.high), cv2.subtract(self.low, image))
-        apart = apart.max(2)  # (H, W)
-        weak = (apart > self.rule.weak).astype(np.uint8)
+        gain = float(np.median(image[::4, ::4] / self.thumb).clip(0.5, 2))  # light of the scene
+        image = np.asarray(cv2.convertScaleAbs(image, alpha=1 / gain))
+        beyond = cv2.max(cv2.subtract(image, self.high), cv2.subtract(self.low, image))
+        apart = strongest(beyond)  # (H, W)
+        apart[self.shadow(image, apart > self.rule.weak)] = 0
+        weak: Any = (apart > self.rule.weak).astype(np.uint8)
         weak = cv2.morphologyEx(weak, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
         side = max(image.shape[0] // 60, 1)  # a body cut at the belt is one body
-        weak = cv2.morphologyEx(weak, cv2.MORPH_CLOSE, np.ones((2 * side + 1, side | 1), np.uint8))
+        weak = cv2.morphologyEx(weak, cv2.MORPH_CLOSE, np.ones((2 * side + 1, 3), np.uint8))
         count, labels = cv2.connectedComponents(weak, connectivity=8)
         sure = np.bincount(labels[apart > self.rule.strong], minlength=count) > 0
         sure[0] = False
         return sure[labels].astype(np.uint8)
+
+    def shadow(self, image: np.ndarray, where: np.ndarray) -> np.ndarray:
+        """(H, W) bool: the background's own colour and texture, only darker, and no edge near."""
+        shade = cv2.divide(
+            cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32), self.grey
+        )  # (H, W) share of the light that is left
+        mean = cv2.blur(shade, (5, 5))
+        uneven = cv2.blur(shade * shade, (5, 5)) - mean * mean
+        found = where & (mean > self.DARKEST) & (mean < 0.97) & (uneven < self.UNEVEN**2)
+        place = np.nonzero(found)
+        still = self.still[place].astype(np.float32)  # (n, 3)
+        tint = np.abs(image[place] - shade[place][:, None] * still).max(1, initial=0)
+        found[place] = tint < self.TINT
+        return cv2.morphologyEx(
+            found.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)
+        ).astype(bool)
 
     def learn(self, image: np.ndarray, mask: np.ndarray) -> None:
         """Let the background follow the light; a boot takes the median of what it has seen."""

@@ -44,6 +44,7 @@ class Method(nn.Module):
     short_side: int | None = None  # frames are read at this size at most; None = the video's own
     fuse_units: Literal["mean", "max", "sum"] = "mean"  # channels of one unit -> one score
     fuse_windows: Literal["mean", "max"] = "mean"  # windows that answer one frame -> one score
+    persist: float = 0.0  # seconds over which unit scores are averaged along each moving thing
     live_rows: int = 32  # of a method that needs the whole video: rows in its live sliding window
 
     def __init__(self, config: Any = None, *, base: Method | None = None, **keys: Any) -> None:
@@ -62,6 +63,8 @@ class Method(nn.Module):
         if self.lookahead is not None:
             late = max(window.lookahead for window in self.windows.values())
             assert self.lookahead >= late, f"windows look {late} frames ahead, not {self.lookahead}"
+        spans = [stop - first for first, stop in (w.answered for w in self.windows.values())]
+        assert not self.persist or max(spans) == 1, "tubes are for units that answer one frame"
 
     def build(self, config: Any) -> None:
         """Make the networks and set the attributes named in the class docstring."""

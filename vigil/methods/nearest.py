@@ -23,7 +23,7 @@ COLUMNS = ("key", "video", "frame", "scene", "foot", "extent", "flow", "look", "
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Config:
+class NearestConfig:
     objects: str = "foreground"  # needs nothing downloaded; "given" = boxes of the data set
     flow: str = "dis"  # as useful as Farneback at a quarter of its time
     short_side: int = Field(default=240, ge=32)  # a walker of 1/8 the height still has 30 pixels
@@ -58,7 +58,7 @@ class Rows(NamedTuple):
 class Nearest(Method):
     """Distance from each object to the nearest normal ones seen at that place.
 
-    sees         boxes (background difference, or given) with dense optical flow, one frame at a time
+    sees         boxes (background difference, or given) with dense optical flow, frame by frame
     learns from  normal video; keeps descriptors of at most `rows` boxes, chosen by a fixed hash,
                  so that extending a memory equals fitting it on everything
     score        mean of calibrated channels: motion (speed by direction), size, look (gradients),
@@ -71,10 +71,17 @@ class Nearest(Method):
                  journal={arXiv:2212.00789}, year={2022}}
     """
 
-    Config = Config
+    Config = NearestConfig
     TINY = {"crop": 16, "rows": 64, "short_side": 32}
 
-    def build(self, c: Config) -> None:
+    key: Tensor
+    video: Tensor
+    frame: Tensor
+    scene: Tensor
+    look: Tensor
+    thumb: Tensor
+
+    def build(self, c: NearestConfig) -> None:
         shape = (1, c.crop, c.crop)
         self.windows = {"box": Window("objects", shape, anchor=0, providers=("flow",))}
         self.channels = {"box": ("motion", "size", "look", "place")}
@@ -87,11 +94,14 @@ class Nearest(Method):
         self.index: dict[str, Index] = {}
 
     def empty(self) -> Rows:
-        c, whole = self.config, torch.int64
-        ids = [torch.empty(0, dtype=whole) for _ in range(4)]
-        sizes = [(2,), (2,), (3,), (CELLS * CELLS * c.bins,)]
-        thumb = torch.empty(0, 3, c.crop, c.crop, dtype=torch.uint8)
-        return Rows(*ids, *(torch.empty(0, *size) for size in sizes), thumb)
+        c = self.config
+        ids = (torch.empty(0, dtype=torch.int64) for _ in range(4))  # buffers must not be shared
+        return Rows(
+            next(ids), next(ids), next(ids), next(ids),
+            torch.empty(0, 2), torch.empty(0, 2), torch.empty(0, 3),
+            torch.empty(0, CELLS * CELLS * c.bins),
+            torch.empty(0, 3, c.crop, c.crop, dtype=torch.uint8),
+        )  # fmt: skip
 
     # -- learning ------------------------------------------------------------------------------
     def prepare(self, bags: Iterable[Units]) -> None:
@@ -139,7 +149,8 @@ class Nearest(Method):
         wide, high = box[:, 2] - box[:, 0], box[:, 3] - box[:, 1]
         read = height * min(1.0, self.config.short_side / min(units.size))  # as the frames were
         if not known:
-            number(self.names, units.video), number(self.places, units.scene)
+            number(self.names, units.video)
+            number(self.places, units.scene)
         scene = self.places.index(units.scene) if units.scene in self.places else -1
         video = self.names.index(units.video) if units.video in self.names else -1
         return Rows(
@@ -156,20 +167,20 @@ class Nearest(Method):
 
     # -- scoring -------------------------------------------------------------------------------
     def score(self, units: Units) -> dict[str, Tensor]:
-        """Mean distance to the k nearest normal rows, (N,) a channel."""
+        """Mean distance to the k nearest normal rows, (N,) a channel; 1 = far for a normal box."""
         if not len(units):
             return {name: torch.zeros(0) for name in self.channels["box"]}
         return {name: near.mean(1) for name, (near, _) in self.search(units).items()}
 
     def search(self, units: Units) -> dict[str, tuple[Tensor, Tensor]]:
-        """{channel: distances (N, k) rising, memory rows (N, k)}, within the scene if it is known."""
+        """{channel: distances (N, k) rising, memory rows (N, k)}, within a known scene."""
         if not len(self.key):
             raise InputError("this `nearest` has no memory; fit it on normal video first")
         rows = self.describe(units)
         index = self.at(units.scene)
         points = index.points(rows)
         found = {c: nearest(points[c], index.memory[c], self.config.k) for c in points}
-        return {c: (near, index.rows[row]) for c, (near, row) in found.items()}
+        return {c: (near / index.typical[c], index.rows[row]) for c, (near, row) in found.items()}
 
     def at(self, scene: str) -> Index:
         """What the memory knows of a scene; of a scene never seen, everything."""
@@ -178,7 +189,7 @@ class Nearest(Method):
             rows = (
                 (self.scene == known).nonzero()[:, 0] if known >= 0 else torch.arange(len(self.key))
             )
-            self.index[scene] = Index(self.memory().take(rows), rows, self.config.reach)
+            self.index[scene] = Index(self.memory().take(rows), rows, self.config)
         return self.index[scene]
 
     def explain(self, units: Units) -> list[Reason]:
@@ -203,8 +214,8 @@ class Nearest(Method):
         """(N,) memory row with the smallest distance over all channels together."""
         rows, index = self.describe(units), self.at(units.scene)
         points = index.points(rows)
-        query = torch.cat([points[c] for c in points], 1)
-        memory = torch.cat([index.memory[c] for c in points], 1)
+        query = torch.cat([points[c] / index.typical[c] for c in points], 1)
+        memory = torch.cat([index.memory[c] / index.typical[c] for c in points], 1)
         return index.rows[nearest(query, memory, 1)[1][:, 0]]
 
     def reason(self, units: Units, i: int, heat: Tensor, raw: Tensor, like: int) -> Reason:
@@ -231,11 +242,12 @@ class Nearest(Method):
 class Index:
     """The memory of one scene in comparable units: body heights, and normal speed as one."""
 
-    def __init__(self, memory: Rows, rows: Tensor, reach: float) -> None:
-        self.rows, self.reach = rows, reach
+    def __init__(self, memory: Rows, rows: Tensor, config: NearestConfig) -> None:
+        self.rows, self.reach = rows, config.reach
         self.body = float(memory.extent[:, 0].median().exp())  # height of a normal object
         self.speed = float(memory.flow[:, 2].square().mean().sqrt().clamp_min(1e-5))
         self.memory = self.points(memory)
+        self.typical = {c: usual(m, memory, config.k) for c, m in self.memory.items()}
 
     def points(self, rows: Rows) -> dict[str, Tensor]:
         """{channel: (N, D)}; a Euclidean distance of 1 is a clear difference in each.
@@ -250,6 +262,21 @@ class Index:
             "look": torch.cat([rows.look, foot], 1),
             "place": foot,
         }
+
+
+def usual(points: Tensor, memory: Rows, k: int) -> float:
+    """How far normal boxes are from those of other videos: the distance nine in ten stay below.
+
+    It makes scenes comparable: one seen for long or crowded has a dense memory. A memory of a
+    single video leaves out the same frame instead.
+    """
+    some = slice(0, 512)  # keys are random, so the first rows are a fair sample
+    apart = torch.cdist(points[some], points)  # (n, M)
+    label = memory.video if len(memory.video.unique()) > 1 else memory.frame
+    apart[label[some, None] == label] = torch.inf
+    near = apart.topk(min(k, len(points)), 1, largest=False).values.mean(1)
+    near = near[near.isfinite()]
+    return max(float(near.quantile(0.9)), 1e-3) if len(near) else 1.0
 
 
 def velocity(flow: Tensor, fastest: float) -> Tensor:

@@ -55,8 +55,9 @@ def evaluate(
     if per_class:
         found += _by_group(clips, main)
     live = " as-live" if made["as_live"] else ""
+    part = f"; {len(clips)} of {len(test)} test videos" if len(clips) < len(test) else ""
     rows = tuple(
-        Row(data, split, method, channel, way.name + live, _said(metrics, way), group)
+        Row(data, split, method, channel, way.name + live, _said(metrics, way.how + part), group)
         for channel, way, metrics, group in found
     )
     made |= {"data": data, "split": split, "method": method, "videos": len(clips)}
@@ -198,9 +199,9 @@ def _events(clips: Mapping[str, Clip], events: Mapping[str, Sequence[Event]]) ->
     return event_hits(events, {name: clip.truth for name, clip in clips.items()}, fps)
 
 
-def _said(metrics: Mapping[str, Metric], way: Protocol) -> dict[str, Metric]:
+def _said(metrics: Mapping[str, Metric], how: str) -> dict[str, Metric]:
     """The metrics with the protocol's words added to their own."""
     return {
-        name: Metric(metric.name, metric.value, f"{metric.how}; {way.how}")
+        name: Metric(metric.name, metric.value, f"{metric.how}; {how}")
         for name, metric in metrics.items()
     }

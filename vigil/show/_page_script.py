@@ -6,7 +6,7 @@ JS = r"""
   const data = JSON.parse(document.getElementById("data").textContent);
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const config = {responsive: true, displaylogo: false, scrollZoom: false,
-    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"]};
+    modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]]};
   const colour = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const plain = text => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;");
   const clock = s => {
@@ -18,8 +18,8 @@ JS = r"""
   // Plotly reads a bare number below 10000 as a year, so times go in as text
   const stamp = s => new Date(Math.round(s * 1000)).toISOString().slice(0, -1);
   const rare = score => score < 0.3 ? "an everyday score"
-    : "about 1 in " + Math.round(10 ** Math.min(score, 9)).toLocaleString("en")
-      + " normal frames scores this high";
+    : "as rare as 1 normal frame in "
+      + Math.round(10 ** Math.min(score, 9)).toLocaleString("en") + ", before smoothing";
 
   function frame(extra) {
     const axis = {gridcolor: colour("--line"), zerolinecolor: colour("--line"),
@@ -27,7 +27,9 @@ JS = r"""
     return Object.assign({
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: {family: "system-ui, sans-serif", size: 12, color: colour("--soft")},
-      margin: {l: 44, r: 12, t: 30, b: 36}, hovermode: "closest",
+      margin: {l: 44, r: 34, t: 30, b: 36}, hovermode: "closest",
+      modebar: {orientation: "v", bgcolor: "rgba(0,0,0,0)", color: colour("--faint"),
+        activecolor: colour("--accent")},
       hoverlabel: {bgcolor: colour("--card"), bordercolor: colour("--line"),
         font: {color: colour("--ink")}, align: "left"},
       legend: {orientation: "h", x: 0, y: 1.02, yanchor: "bottom"},
@@ -50,8 +52,7 @@ JS = r"""
     const line = (y, name, tint, width, more) => Object.assign({
       type: "scatter", mode: "lines", x: when, y, name, yaxis: "y2",
       line: {color: tint, width}, customdata: about, connectgaps: false,
-      hovertemplate: "%{customdata[1]} · frame %{customdata[0]}<br>" + plain(name)
-        + " %{y:.2f}<extra></extra>"}, more || {});
+      hovertemplate: plain(name) + " %{y:.2f}<extra></extra>"}, more || {});
     // an axis that another one lies over must never be empty
     const traces = [{type: "scatter", mode: "lines", x: [when[0]], y: [0], hoverinfo: "skip",
       showlegend: false}];
@@ -65,7 +66,7 @@ JS = r"""
     Object.entries(v.channels).forEach(([name, y], i) => traces.push(line(y, plain(name),
       ["#3a9d78", "#a06cd5", "#c58a1d", "#4aa3c7", "#b6588f", "#7d8b3a"][i % 6], 1.2,
       {visible: "legendonly"})));
-    traces.push(line(v.smoothed, "score", colour("--accent"), 2, {hovertemplate:
+    traces.push(line(v.smoothed, "score", colour("--accent"), 2, {meta: "main", hovertemplate:
       "%{customdata[1]} · frame %{customdata[0]}<br><b>score %{y:.2f}</b><br>"
       + "%{customdata[2]}<extra></extra>"}));
     if (v.threshold !== null) traces.push({type: "scatter", mode: "lines", yaxis: "y2",
@@ -75,22 +76,22 @@ JS = r"""
     if (v.keys.length) traces.push({type: "scatter", mode: "markers", yaxis: "y2",
       x: v.keys.map(k => stamp(k[1])), y: v.keys.map(k => k[2]), name: "picture below",
       marker: {size: 10, color: colour("--card"), line: {color: colour("--accent"), width: 2.5}},
-      customdata: v.keys.map(k => [k[0], clock(k[1]), ""]),
-      hovertemplate: "%{customdata[1]} · frame %{customdata[0]}<br>click for the picture"
-        + "<extra></extra>"});
+      hoverinfo: "skip"});
     return traces;
   }
 
   function drawVideo(node) {
     const number = Number(node.dataset.video), v = data.videos[number];
+    if (!v.t.length) return;
     const all = v.score.concat(v.smoothed, v.threshold === null ? [] : [v.threshold])
       .filter(y => y !== null);
     const low = Math.min(0, ...all), high = Math.max(0.1, ...all);
     const hours = v.t.length && v.t[v.t.length - 1] >= 3600;
     const layout = frame(axis => ({
       showlegend: node.clientWidth > 620,  // else the page's own stands above
-      margin: {l: 44, r: 12, t: node.clientWidth > 620 ? 30 : 8, b: 36},
-      xaxis: {...axis, type: "date", showgrid: false,
+      hovermode: "x", hoverdistance: -1,
+      margin: {l: 44, r: 34, t: node.clientWidth > 620 ? 30 : 8, b: 36},
+      xaxis: {...axis, type: "date", showgrid: false, hoverformat: "%-H:%M:%S.%1f",
         tickformatstops: [
           {dtickrange: [null, 999], value: (hours ? "%-H:%M:%S" : "%-M:%S") + ".%1f"},
           {dtickrange: [1000, null], value: hours ? "%-H:%M:%S" : "%-M:%S"}]},
@@ -101,11 +102,13 @@ JS = r"""
     const first = !node.dataset.drawn;
     node.dataset.drawn = "1";
     Plotly.react(node, videoTraces(v), layout, config).then(() => {
-      if (first) node.on("plotly_click", event => pick(number, event.points[0]));
+      if (first) node.on("plotly_click", event =>
+        pick(number, event.points.find(point => point.data.meta === "main")));
     });
   }
 
   function pick(number, point) {
+    if (!point) return;
     const [frameNumber, time, note] = point.customdata;
     document.getElementById("readout-" + number).textContent =
       time + " · frame " + frameNumber + " · score " + point.y.toFixed(2)

@@ -106,7 +106,7 @@ button.go:hover { text-decoration: underline; }
 .key img { display: block; width: 100%; height: auto; border-radius: 6px; background: var(--line); }
 .key figcaption { margin-top: 8px; font-size: .88rem; }
 .key b { color: var(--ink); }
-.parts { display: grid; grid-template-columns: max-content 1fr max-content; gap: 3px 10px;
+.parts { display: grid; grid-template-columns: fit-content(45%) 1fr max-content; gap: 3px 10px;
   align-items: center; margin-top: 8px; font-size: .82rem; }
 .parts .track { height: 6px; border-radius: 3px; background: var(--line); }
 .parts .track i { display: block; height: 100%; border-radius: 3px; background: var(--alarm); }

@@ -181,7 +181,9 @@ def seconds(video: VideoSection) -> float:
 
 def share(truth: Truth | None) -> str:
     """Truly abnormal share of the frames."""
-    return "not known" if truth is None else f"{100 * truth.frames.mean():.0f} %"
+    if truth is None or not len(truth.frames):
+        return "not known"
+    return f"{100 * truth.frames.mean():.0f} %"
 
 
 def peak(video: VideoSection) -> str:

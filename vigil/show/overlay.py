@@ -52,7 +52,7 @@ def draw(
     thick = max(1, round(min(out.shape[:2]) / 240))
     for mark, (x1, y1, x2, y2) in zip(marks, boxes, strict=True):
         fires = threshold is None or mark.score >= threshold
-        cv2.rectangle(out, (x1, y1), (x2 - 1, y2 - 1), ALARM if fires else CALM, thick, cv2.LINE_AA)
+        cv2.rectangle(out, (x1, y1), (x2 - 1, y2 - 1), ALARM if fires else CALM, thick)
         if mark.text:
             _label(out, mark.text, x1, y1)
     if score is not None:

@@ -144,8 +144,8 @@ def _videos(page: Page) -> str:
     if not page.videos:
         return ""
     alarm = (
-        f'<p class="soft">Alarm threshold: {escape(page.threshold)}. A score of 1 is reached by '
-        "one normal frame in ten, 2 by one in a hundred, 3 by one in a thousand.</p>"
+        f'<p class="soft">Alarm threshold: {escape(page.threshold)}. Before smoothing, '
+        "one normal frame in ten scores 1 or more, one in a hundred 2, one in a thousand 3.</p>"
         if page.threshold else ""
     )  # fmt: skip
     cards = "".join(videos.section(i, video) for i, video in enumerate(page.videos))

@@ -65,9 +65,7 @@ def write_clip(
     return write_mp4(path, (draw(x, i) if draw else x for i, x in cut), video.fps)
 
 
-def _encode(
-    new: Path, path: Path, frames: Iterable[np.ndarray], fps: float, quality: int
-) -> int:
+def _encode(new: Path, path: Path, frames: Iterable[np.ndarray], fps: float, quality: int) -> int:
     """All frames into the file `new`, which is to become `path`."""
     import av
 
