@@ -27,7 +27,7 @@ from vigil.video.write import write_mp4
 
 # name: height, width, frames, noise (grey levels), x264 quality, short side, least ratio wanted
 CASES = {
-    "1080p": (1080, 1920, 240, 6.0, 22, 240, 1.15),
+    "1080p": (1080, 1920, 900, 6.0, 22, 240, 1.15),
     "320x240": (240, 320, 1500, 6.0, 22, 112, 0.7),
     "320x240 own size": (240, 320, 1500, 6.0, 22, 240, 0.7),
 }

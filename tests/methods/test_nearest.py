@@ -57,7 +57,7 @@ PLANTED = {
     "standing": ("motion", {"speed": 0.0}),
     "bigger": ("size", {"high": 70.0}),
     "smaller": ("size", {"high": 22.0}),
-    "new place": ("place", {"lane": 90.0}),
+    "new place": ("motion", {"lane": 90.0}),
 }
 
 
@@ -199,6 +199,7 @@ def test_parts_sum_to_the_score_and_heat_is_where_it_moves() -> None:
     for i, reason in enumerate(method.explain(odd)):
         assert sum(reason.parts.values()) == pytest.approx(float(raw[i]), rel=1e-5)
         assert max(reason.parts, key=reason.parts.__getitem__) == "motion"
+        assert reason.parts["speed"] > max(reason.parts["size"], reason.parts["look"])
         assert reason.heat[:, 4:12].mean() > 3 * reason.heat[:, [0, 1, 14, 15]].mean()
 
 

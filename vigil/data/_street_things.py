@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from vigil.data._drawing import (
@@ -87,68 +89,76 @@ def stand(
     return z, sprite, (round(column), round(row))
 
 
+Put = Callable[[float, float], np.ndarray]  # metres beside and above the foot -> canvas pixels
+
+
 def _thing(
     what: str, canvas: np.ndarray, foot: np.ndarray, s: float, rng: np.random.Generator
 ) -> None:
     def at(u: float, w: float) -> np.ndarray:
         return foot + s * np.array([u, -w])
 
+    if what in ("tree", "planter"):
+        _plant(what, canvas, at, s, rng)
+    elif what in ("bin", "crate"):
+        _box(what, canvas, at, s)
+    else:
+        _furniture(what, canvas, at, s)
+
+
+def _furniture(what: str, canvas: np.ndarray, at: Put, s: float) -> None:
+    """A lamp, a pillar, a bench or the sign of a bus stop."""
     if what == "lamp":
         line(canvas, at(0, 0), at(0, 4.1), 0.12 * s, 1)
         line(canvas, at(-0.03, 0.3), at(-0.03, 4.1), 0.04 * s, 2)
         line(canvas, at(0, 0), at(0, 0.5), 0.22 * s, 1)
         line(canvas, at(0, 4.1), at(0.7, 4.2), 0.09 * s, 1)
         line(canvas, at(0.55, 4.15), at(0.95, 4.18), 0.16 * s, 13)
-    elif what == "tree":
-        line(canvas, at(0, 0), at(0.05, 2.2), 0.24 * s, 3)
-        line(canvas, at(-0.05, 0), at(0, 2.2), 0.1 * s, 4)
-        for part, shift in ((5, 0.0), (6, 0.18), (7, 0.36)):
-            for _ in range(34 - 8 * part + 40):
-                u, w = rng.normal(-shift * 0.7, 0.55), rng.normal(3.1 + shift * 0.7, 0.42)
-                disk(canvas, at(np.clip(u, -1.5, 1.5), np.clip(w, 2.2, 4.1)), 0.2 * s, part)
     elif what == "pillar":
         polygon(canvas, [at(-0.2, 0), at(0.2, 0), at(0.2, 3.4), at(-0.2, 3.4)], 8)
         polygon(canvas, [at(-0.16, 0), at(-0.02, 0), at(-0.02, 3.4), at(-0.16, 3.4)], 9)
         polygon(canvas, [at(0.1, 0), at(0.2, 0), at(0.2, 3.4), at(0.1, 3.4)], 10)
         polygon(canvas, [at(-0.28, 0), at(0.28, 0), at(0.28, 0.3), at(-0.28, 0.3)], 10)
-    elif what == "planter":
-        polygon(canvas, [at(-0.95, 0), at(0.95, 0), at(1.0, 0.5), at(-1.0, 0.5)], 8)
-        polygon(canvas, [at(-1.0, 0.5), at(1.0, 0.5), at(0.95, 0.72), at(-0.95, 0.72)], 9)
-        for part in (5, 6, 7):
-            for _ in range(26):
-                disk(
-                    canvas,
-                    at(rng.uniform(-0.85, 0.8), rng.uniform(0.65, 1.0 + 0.05 * part)),
-                    0.13 * s,
-                    part,
-                )
     elif what == "bench":
         for u in (-0.7, 0.7):
             line(canvas, at(u, 0), at(u, 0.85), 0.07 * s, 1)
         for w, part in ((0.44, 11), (0.5, 12), (0.7, 11), (0.85, 12)):
             line(canvas, at(-0.85, w), at(0.85, w), 0.08 * s, part)
-    elif what == "sign":
+    else:
         line(canvas, at(0, 0), at(0, 2.6), 0.08 * s, 2)
         polygon(canvas, [at(-0.3, 2.1), at(0.3, 2.1), at(0.3, 2.7), at(-0.3, 2.7)], 14)
         line(canvas, at(-0.12, 2.25), at(-0.12, 2.55), 0.08 * s, 15)
         line(canvas, at(-0.12, 2.4), at(0.12, 2.4), 0.08 * s, 15)
         line(canvas, at(0.12, 2.25), at(0.12, 2.55), 0.08 * s, 15)
-    else:  # bin, crate
-        wide, high = (0.24, 0.85) if what == "bin" else (0.4, 0.55)
-        low, lit = (1, 2) if what == "bin" else (11, 12)
-        polygon(canvas, [at(-wide, 0), at(wide, 0), at(wide, high), at(-wide, high)], low)
-        polygon(
-            canvas,
-            [
-                at(-wide, high),
-                at(wide, high),
-                at(wide * 0.9, high + 0.14),
-                at(-wide * 0.9, high + 0.14),
-            ],
-            lit,
-        )
-        for w in np.arange(0.15, high, 0.16):
-            line(canvas, at(-wide * 0.9, w), at(wide * 0.7, w), 0.025 * s, lit)
+
+
+def _plant(what: str, canvas: np.ndarray, at: Put, s: float, rng: np.random.Generator) -> None:
+    """A tree, or bushes in a stone box."""
+    if what == "tree":
+        line(canvas, at(0, 0), at(0.05, 2.2), 0.24 * s, 3)
+        line(canvas, at(-0.05, 0), at(0, 2.2), 0.1 * s, 4)
+        for part, shift in ((5, 0.0), (6, 0.18), (7, 0.36)):
+            for _ in range(74 - 8 * part):
+                u, w = rng.normal(-shift * 0.7, 0.55), rng.normal(3.1 + shift * 0.7, 0.42)
+                disk(canvas, at(np.clip(u, -1.5, 1.5), np.clip(w, 2.2, 4.1)), 0.2 * s, part)
+        return
+    polygon(canvas, [at(-0.95, 0), at(0.95, 0), at(1.0, 0.5), at(-1.0, 0.5)], 8)
+    polygon(canvas, [at(-1.0, 0.5), at(1.0, 0.5), at(0.95, 0.72), at(-0.95, 0.72)], 9)
+    for part in (5, 6, 7):
+        for _ in range(26):
+            u, w = rng.uniform(-0.85, 0.8), rng.uniform(0.65, 1.0 + 0.05 * part)
+            disk(canvas, at(u, w), 0.13 * s, part)
+
+
+def _box(what: str, canvas: np.ndarray, at: Put, s: float) -> None:
+    """A litter bin or a wooden crate."""
+    wide, high = (0.24, 0.85) if what == "bin" else (0.4, 0.55)
+    low, lit = (1, 2) if what == "bin" else (11, 12)
+    back = [at(wide * 0.9, high + 0.14), at(-wide * 0.9, high + 0.14)]
+    polygon(canvas, [at(-wide, 0), at(wide, 0), at(wide, high), at(-wide, high)], low)
+    polygon(canvas, [at(-wide, high), at(wide, high), *back], lit)
+    for w in np.arange(0.15, high, 0.16):
+        line(canvas, at(-wide * 0.9, w), at(wide * 0.7, w), 0.025 * s, lit)
 
 
 def _gondola(

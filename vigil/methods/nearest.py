@@ -19,6 +19,8 @@ from vigil.records import Reason, Units, Window
 
 CELLS = 4  # cells of gradient histograms along each side of a crop
 CHUNK = 1024  # rows compared with the memory at once
+AROUND = 100  # normal boxes whose mean speed is what a place is used to
+FLOOR = 0.1  # of a usual distance: nearer than that is all the same
 COLUMNS = ("key", "video", "frame", "scene", "foot", "extent", "flow", "look", "thumb")
 
 
@@ -61,8 +63,8 @@ class Nearest(Method):
     sees         boxes (background difference, or given) with dense optical flow, frame by frame
     learns from  normal video; keeps descriptors of at most `rows` boxes, chosen by a fixed hash,
                  so that extending a memory equals fitting it on everything
-    score        mean of calibrated channels: motion (speed by direction), size, look (gradients),
-                 place; each the exact mean distance to the k nearest rows, place included
+    score        mean of calibrated channels: motion (velocity), size, look (gradients), each the
+                 exact mean distance to the k nearest rows, place included; speed against the place
     live         causal; no look-ahead
     differs from AI-VAD: no detector, pose or deep features; FlowNet2 became DIS; one kNN for all
                  channels, with the place as coordinates, in place of a Gaussian mixture
@@ -74,7 +76,7 @@ class Nearest(Method):
     Config = NearestConfig
     TINY = {"crop": 16, "rows": 64, "short_side": 32}
 
-    key: Tensor
+    key: Tensor  # these and the other columns of `Rows` are buffers
     video: Tensor
     frame: Tensor
     scene: Tensor
@@ -84,7 +86,7 @@ class Nearest(Method):
     def build(self, c: NearestConfig) -> None:
         shape = (1, c.crop, c.crop)
         self.windows = {"box": Window("objects", shape, anchor=0, providers=("flow",))}
-        self.channels = {"box": ("motion", "size", "look", "place")}
+        self.channels = {"box": ("motion", "size", "look", "speed")}
         self.providers = {"objects": c.objects, "flow": c.flow}
         self.short_side, self.lookahead = c.short_side, 0
         self.names: list[str] = []  # of the videos that memory rows come from
@@ -149,8 +151,8 @@ class Nearest(Method):
         wide, high = box[:, 2] - box[:, 0], box[:, 3] - box[:, 1]
         read = height * min(1.0, self.config.short_side / min(units.size))  # as the frames were
         if not known:
-            number(self.names, units.video)
-            number(self.places, units.scene)
+            self.names += [units.video] * (units.video not in self.names)
+            self.places += [units.scene] * (units.scene not in self.places)
         scene = self.places.index(units.scene) if units.scene in self.places else -1
         video = self.names.index(units.video) if units.video in self.names else -1
         return Rows(
@@ -167,10 +169,17 @@ class Nearest(Method):
 
     # -- scoring -------------------------------------------------------------------------------
     def score(self, units: Units) -> dict[str, Tensor]:
-        """Mean distance to the k nearest normal rows, (N,) a channel; 1 = far for a normal box."""
+        """(N,) a channel: logarithm of the mean distance to the k nearest, 0 = usual.
+
+        "speed" is one-sided: how many times as fast as the nearest AROUND boxes by place. The
+        logarithm keeps a very odd box from drowning all that comes after it in a smoothed curve.
+        """
+        names = self.channels["box"]
         if not len(units):
-            return {name: torch.zeros(0) for name in self.channels["box"]}
-        return {name: near.mean(1) for name, (near, _) in self.search(units).items()}
+            return {name: torch.zeros(0) for name in names}
+        raw = {name: near.mean(1) for name, (near, _) in self.search(units).items()}
+        raw["speed"] = self.at(units.scene).relative_speed(self.describe(units))
+        return {name: (raw[name] + FLOOR).log() for name in names}
 
     def search(self, units: Units) -> dict[str, tuple[Tensor, Tensor]]:
         """{channel: distances (N, k) rising, memory rows (N, k)}, within a known scene."""
@@ -197,26 +206,20 @@ class Nearest(Method):
         found = self.search(units)
         rows = self.describe(units)
         names = self.channels["box"]
-        raw = torch.stack([found[name][0].mean(1) for name in names], 1)  # (N, C)
-        share = raw / raw.sum(1, keepdim=True).clamp_min(1e-9)
+        score = self.score(units)
+        raw = torch.stack([score[name] for name in names], 1)  # (N, C)
+        share = raw.exp() / raw.exp().sum(1, keepdim=True)
         flow = units.x["box.flow"][:, 0].square().sum(1).sqrt()  # (N, H, W)
         fast = flow / flow.flatten(1).amax(1).clamp_min(1e-9)[:, None, None]
         odd = (rows.look - self.look[found["look"][1][:, 0]]).square()
         odd = odd.view(len(units), 1, CELLS, CELLS, -1).sum(-1)  # (N, 1, 4, 4)
         odd = F.interpolate(odd, size=flow.shape[1:], mode="bilinear", align_corners=False)[:, 0]
         odd = odd / odd.flatten(1).amax(1).clamp_min(1e-9)[:, None, None]
-        m, look = names.index("motion"), names.index("look")
-        heat = share[:, m, None, None] * fast + share[:, look, None, None] * odd
-        like = self.likest(units)
+        part = dict(zip(names, share[:, :, None, None].unbind(1), strict=True))  # (N, 1, 1)
+        heat = (part["motion"] + part["speed"]) * fast + part["look"] * odd
+        near, at = (torch.cat([found[c][i] for c in found], 1) for i in (0, 1))  # (N, channels k)
+        like = at.gather(1, near.argmin(1, keepdim=True))[:, 0]
         return [self.reason(units, i, heat[i], raw[i], int(like[i])) for i in range(len(units))]
-
-    def likest(self, units: Units) -> Tensor:
-        """(N,) memory row with the smallest distance over all channels together."""
-        rows, index = self.describe(units), self.at(units.scene)
-        points = index.points(rows)
-        query = torch.cat([points[c] / index.typical[c] for c in points], 1)
-        memory = torch.cat([index.memory[c] / index.typical[c] for c in points], 1)
-        return index.rows[nearest(query, memory, 1)[1][:, 0]]
 
     def reason(self, units: Units, i: int, heat: Tensor, raw: Tensor, like: int) -> Reason:
         pictures = {"seen": units.x["box"][i, 0], "nearest normal": self.thumb[like]}
@@ -246,6 +249,7 @@ class Index:
         self.rows, self.reach = rows, config.reach
         self.body = float(memory.extent[:, 0].median().exp())  # height of a normal object
         self.speed = float(memory.flow[:, 2].square().mean().sqrt().clamp_min(1e-5))
+        self.foot, self.fast = memory.foot, memory.flow[:, 2]
         self.memory = self.points(memory)
         self.typical = {c: usual(m, memory, config.k) for c, m in self.memory.items()}
 
@@ -260,8 +264,13 @@ class Index:
             "motion": torch.cat([rows.flow / self.speed, foot], 1),
             "size": torch.cat([rows.extent, foot], 1),
             "look": torch.cat([rows.look, foot], 1),
-            "place": foot,
         }
+
+    def relative_speed(self, rows: Rows) -> Tensor:
+        """(N,) speed over the mean speed of the normal boxes that stand nearest; 1 = as usual."""
+        near = nearest(rows.foot, self.foot, min(AROUND, len(self.foot)))[1]  # (N, AROUND)
+        usual_here = self.fast[near].mean(1) + 0.3 * self.speed  # where all stand, walking is fine
+        return (1.3 * rows.flow[:, 2] / usual_here).clamp_min(1)  # slow is no proof of normal
 
 
 def usual(points: Tensor, memory: Rows, k: int) -> float:
@@ -340,16 +349,8 @@ def nearest(query: Tensor, memory: Tensor, k: int) -> tuple[Tensor, Tensor]:
     near = (query[:, None] - memory[row]).square().sum(2).sqrt()  # no cancellation left
     near, order = near.sort(1)
     row = row.gather(1, order)
-    short = [0, 0, 0, k - row.shape[1]]
-    if short[3]:
-        near = torch.cat([near, near[:, -1:].expand(-1, short[3])], 1)
-        row = torch.cat([row, row[:, -1:].expand(-1, short[3])], 1)
-    return near, row
-
-
-def number(names: list[str], name: str) -> None:
-    if name not in names:
-        names.append(name)
+    fill = torch.arange(k).clamp_max(row.shape[1] - 1)
+    return near[:, fill], row[:, fill]
 
 
 def keys(units: Units, seed: int) -> Tensor:
