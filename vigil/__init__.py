@@ -1,10 +1,10 @@
 """Vigil: video anomaly detection that learns what is normal and says why something is not.
 
-    import vigil
-    data = vigil.dataset("street")
-    model = vigil.fit(vigil.method("nearest"), data.train, val=data.val, out="runs/first")
-    print(vigil.evaluate(model, data.test))
-    scores = vigil.score(vigil.load("runs/first"), "street.mp4")
+import vigil
+data = vigil.dataset("street")
+model = vigil.fit(vigil.method("nearest"), data.train, val=data.val, out="runs/first")
+print(vigil.evaluate(model, data.test))
+scores = vigil.score(vigil.load("runs/first"), "street.mp4")
 """
 
 from __future__ import annotations

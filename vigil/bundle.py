@@ -31,6 +31,10 @@ from vigil.scores.calibrate import Surprise, merge
 from vigil.scores.events import Threshold, threshold
 from vigil.scores.smooth import smooth
 
+# what damaged files make their readers say
+BROKEN = (
+    SafetensorError, OSError, RuntimeError, LookupError, TypeError, ValueError, AttributeError,
+)  # fmt: skip
 FORMAT = 1  # of the folder; a reader refuses a newer one
 
 
@@ -38,11 +42,15 @@ FORMAT = 1  # of the folder; a reader refuses a newer one
 class Calibration:
     """What held-out normal videos said about scores.
 
-    units   {channel: surprise map of raw unit scores};  frame  map of fused frame scores
+    units    {channel: surprise map of raw unit scores}
+    windows  {window: map of its frame scores}: a window with many units a frame has more chances
+             to be odd, which must not count when windows are compared
+    frame    map of the frame scores fused from all windows
     normal  {video: (T,) calibrated frame scores, unsmoothed};  fps  of those frames
     """
 
     units: Mapping[str, Surprise]
+    windows: Mapping[str, Surprise]
     frame: Surprise
     normal: Mapping[str, np.ndarray]
     fps: float
@@ -62,13 +70,15 @@ class Calibration:
                 name += "+"
             normal[name] = values
         units = {name: merge(curve, new.units[name]) for name, curve in self.units.items()}
+        windows = {name: merge(curve, new.windows[name]) for name, curve in self.windows.items()}
         frame = merge(self.frame, new.frame)
-        return replace(self, units=units, frame=frame, normal=normal)
+        return replace(self, units=units, windows=windows, frame=frame, normal=normal)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON."""
         return {
             "units": {name: curve.as_dict() for name, curve in self.units.items()},
+            "windows": {name: curve.as_dict() for name, curve in self.windows.items()},
             "frame": self.frame.as_dict(),
             "normal": {name: np.round(values, 5).tolist() for name, values in self.normal.items()},
             "fps": self.fps,
@@ -81,6 +91,7 @@ class Calibration:
         """What `as_dict` gave."""
         return cls(
             units={name: Surprise.from_dict(curve) for name, curve in data["units"].items()},
+            windows={k: Surprise.from_dict(curve) for k, curve in data["windows"].items()},
             frame=Surprise.from_dict(data["frame"]),
             normal={k: np.asarray(v, np.float64) for k, v in data["normal"].items()},
             fps=float(data["fps"]),
@@ -173,16 +184,23 @@ def load(folder: Path | str, device: str = "cpu") -> Model:
     if (folder / "model" / "card.json").is_file():  # a run's folder holds its model
         folder = folder / "model"
     card = read_json(folder / "card.json")
-    if card.get("format", 0) > FORMAT:
-        raise ModelError(f"{folder}: made by Vigil {card.get('vigil')}; update Vigil to use it")
+    newest = card.get("format")
+    if not isinstance(newest, int):
+        raise ModelError(f"{folder / 'card.json'}: format {newest!r}; expected a number")
+    if newest > FORMAT:
+        raise ModelError(
+            f"{folder}: format {newest}, made by Vigil {card.get('vigil')}; this is {__version__}, "
+            f"which reads up to format {FORMAT}; update Vigil"
+        )
     try:
         model = rebuild(folder, card)
     except ModelError:
         raise
     except VigilError as error:
         raise ModelError(f"{folder}: {error}") from error
-    except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{folder}: not a usable model ({error}); fit it again") from error
+    except BROKEN as error:
+        what = f"{type(error).__name__}: {error}"
+        raise ModelError(f"{folder}: not a usable model ({what}); fit it again") from error
     model.method.to(device).eval()
     return model
 
@@ -202,9 +220,11 @@ def rebuild(folder: Path, card: dict[str, Any]) -> Model:
         start = f"providers.{role}."
         own = {k[len(start) :]: v for k, v in tensors.items() if k.startswith(start)}
         provider.set_tensors(own)
+    method.name = config["method"]
     model = Model(config["method"], method, providers, card)
     if (folder / "calibration.json").is_file():
         model.calibration = Calibration.from_dict(read_json(folder / "calibration.json"))
+        float(card["fps"])  # without it nothing can be scored: found now, not later
     if (folder / "ignore.png").is_file():
         mask = cv2.imread(str(folder / "ignore.png"), cv2.IMREAD_GRAYSCALE)
         if mask is None:

@@ -6,7 +6,7 @@ Exit codes: 0 done · 1 a fault in Vigil · 2 wrong use · 3 bad input, or a par
 
 from __future__ import annotations
 
-import os
+import signal
 import sys
 import traceback
 
@@ -50,21 +50,25 @@ def start(version: bool = typer.Option(False, "--version", help="Print the versi
 
 def main() -> None:
     """Run the command line; a user's mistake is one clear line, never a traceback."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup and the like keep their way
+            signal.signal(number, stop)
     try:
         app()
     except VigilError as error:
         typer.secho(f"error: {error}", fg="red", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.secho("stopped; nothing is half-written", fg="yellow", err=True)
-        sys.exit(130)
-    except BrokenPipeError:  # `vigil ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except Exception:
         traceback.print_exc()
         typer.secho("this is a fault in Vigil; please report it with the lines above", err=True)
         sys.exit(1)
+
+
+def stop(number: int, frame: object) -> None:
+    """Ctrl-C is an exit like any other: what was being written is removed on the way out."""
+    signal.signal(number, signal.SIG_IGN)  # a second one would cut the tidying short
+    typer.secho("stopped; nothing is half-written", fg="yellow", err=True)
+    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ class FitConfig:
     save_every: int = Field(default=200, ge=1)  # steps between two saved states
     device: str = "auto"  # cpu, cuda, cuda:1, mps; auto = what Accelerate finds
     precision: str = Field(default="no", pattern="^(no|bf16|fp16)$")  # mixed precision in training
-    smoothing: str = "causal:1s"  # of the frame score, declared before any test
+    smoothing: str = "causal:0.2s"  # of the frame score, declared before any test
     alarms_per_hour: float = Field(default=1.0, gt=0)  # false alarms that a person will bear
     fps: float | None = Field(default=None, gt=0)  # rate to work at; None = the training videos'
     track: str = "none"  # tensorboard, wandb, mlflow or none, comma-separated

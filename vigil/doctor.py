@@ -13,7 +13,7 @@ from typing import Any
 
 CORE = ("torch", "torchvision", "numpy", "scipy", "pydantic", "safetensors", "accelerate", "av",
         "opencv-python-headless", "pyarrow", "typer", "rich", "matplotlib", "plotly")  # fmt: skip
-EXTRAS = {"tensorboard": "track", "openvino": "openvino", "onnxruntime": "onnx", "ray": "ray"}
+EXTRAS = {"tensorboard": "track"}
 
 
 def examine() -> list[dict[str, Any]]:

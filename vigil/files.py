@@ -9,12 +9,13 @@ import pickle
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vigil.errors import InputError, StorageError
+from vigil.errors import InputError, StorageError, VigilError
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -30,7 +31,9 @@ def writing(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name[:80]}.", dir=path.parent))
+        sweep(path)
+        scratch = Path(tempfile.mkdtemp(prefix=scratch_start(path), dir=path.parent))
+        held = hold(scratch)
     except OSError as error:
         raise storage_error(path, error) from error
     # the same name inside a scratch folder, so that writers which look at the suffix are content
@@ -40,12 +43,67 @@ def writing(path: Path | str) -> Iterator[Path]:
         if new.is_dir() and path.exists():
             os.replace(path, old)
         os.replace(new, path)
-    except OSError as error:
+    except BaseException as error:
         if old.exists() and not path.exists():
             os.replace(old, path)
-        raise storage_error(path, error) from error
+        told = of_system(error)
+        if told is None:
+            raise
+        raise storage_error(path, told) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        if held is not None:
+            os.close(held)
+
+
+SETTLED = 10.0  # seconds after which a scratch folder that nobody holds has lost its writer
+
+
+def scratch_start(path: Path) -> str:
+    """How the names of scratch folders for `path` begin."""
+    return f".{path.name[:80]}.new-"
+
+
+def hold(folder: Path) -> int | None:
+    """Lock a folder for as long as this process lives; None where the system cannot."""
+    try:
+        import fcntl
+
+        handle = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        return None
+    return handle
+
+
+def sweep(path: Path) -> None:
+    """Remove what killed writers of `path` left: scratch folders whose lock is free."""
+    with os.scandir(path.parent) as entries:
+        start = scratch_start(path)
+        left = [Path(entry.path) for entry in entries if entry.name.startswith(start)]
+    for scratch in left:
+        try:
+            fresh = time.time() - scratch.stat().st_mtime < SETTLED
+        except OSError:
+            continue  # its writer was quicker
+        handle = None if fresh else hold(scratch)
+        if handle is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+            os.close(handle)
+
+
+def of_system(error: BaseException) -> OSError | None:
+    """The system's error in an exception; safetensors tells its number in words only."""
+    if isinstance(error, OSError):
+        return error
+    number = re.search(r"\(os error (\d+)\)$", str(error))
+    if number is None or isinstance(error, VigilError):
+        return None
+    return OSError(int(number[1]), os.strerror(int(number[1])))
 
 
 def storage_error(path: Path, error: OSError) -> StorageError:

@@ -7,6 +7,7 @@ import json
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +57,13 @@ def fit(
     """
     config = fit_config(keys)
     folder = Path(out or new_run(method.name))
-    claim(folder, resume)
     learn, held = list(train), list(val) if val is not None else []
     if not learn:
-        raise InputError("fit: no training video")
+        raise InputError(
+            "fit: no training video; a folder of your own says what to learn from in its "
+            "vigil.toml (`vigil data init FOLDER`)"
+        )
+    claim(folder, resume, run_facts(method, learn, held, config))
     if not held:
         learn, held = split(learn, config.val_share)
     normal = [video for video in learn if video.label != "anomalous"]
@@ -71,6 +75,7 @@ def fit(
     for role, provider in model.providers.items():
         progress(f"{role}: learn", 0, 1)
         provider.fit(normal)
+        progress(f"{role}: learn", 1, 1)
     method.prepare(watched(bags(method, model.providers, normal, model.fps, ignore), progress))
     if method.optimizers():
         run_training(model, learn, held, config, folder, resume, progress)
@@ -78,12 +83,25 @@ def fit(
     return model
 
 
-def claim(folder: Path, resume: bool) -> None:
-    """Make the run's folder, or refuse one that holds another run."""
-    if (folder / "model").exists() and not resume:
+def claim(folder: Path, resume: bool, facts: Mapping[str, Any]) -> None:
+    """Make the run's folder, or refuse one that holds another run; `facts` go into run.json."""
+    if not resume and ((folder / "model").exists() or (folder / "card.json").exists()):
         raise ConfigError(f"{folder} already holds a model; choose another --out, or --resume")
     with writing(folder / "run.json") as path:  # also finds out now whether it can be written
-        path.write_text(json.dumps({"started": time.strftime("%Y-%m-%dT%H:%M:%S")}))
+        path.write_text(json.dumps(facts, indent=2), encoding="utf-8")
+
+
+def run_facts(
+    method: Method, learn: list[Video], held: list[Video], config: FitConfig
+) -> dict[str, Any]:
+    """What was asked for, and where the data lay."""
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S"),
+        "method": method.name,
+        "keys": {**asdict(method.config), **asdict(config)},
+        "train": {video.name: video.source for video in learn},
+        "val": {video.name: video.source for video in held},
+    }
 
 
 def new_run(name: str) -> Path:
@@ -226,5 +244,6 @@ def extend(
     new = run.calibrate(model, held, old.smoothing, old.alarms_per_hour)
     model.calibration = old.merged(new)
     model.card["extended"] = [*model.card.get("extended", []), *(video.name for video in learn)]
-    bundle.save(model, Path(out) / "model")
+    folder = Path(out)  # a run's folder, or a model's own
+    bundle.save(model, folder if (folder / "card.json").is_file() else folder / "model")
     return model

@@ -12,7 +12,7 @@ from vigil import run
 from vigil.bundle import Model
 from vigil.data.base import TestSplit
 from vigil.metrics.report import roc_of, truths
-from vigil.pipeline import fps_of, remarks
+from vigil.pipeline import fps_of, gathered, remarks
 from vigil.records import Event, Report, Scores, Truth, Video
 from vigil.run import Peak
 from vigil.scores.events import Threshold, find_events
@@ -67,7 +67,8 @@ def make_page(
         )
     card = dict(model.card) if model else {}
     subtitle = f"{len(videos)} videos, {sum(len(s) for s in scores.values())} frames"
-    notes = found.notes + tuple(note for video in videos if model for note in remarks(model, video))
+    said = gathered(note for video in videos if model for note in remarks(model, video))
+    notes = found.notes + tuple(said)
     return Page(
         title=title, subtitle=subtitle, report=found, videos=tuple(sections),
         made={**card, **dict(found.made)}, notes=notes, threshold=limit.words(),

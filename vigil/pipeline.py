@@ -78,8 +78,22 @@ def remarks(model: Model, video: Video) -> list[str]:
             f"{fitted[1]}x{fitted[0]}; another camera may need a model of its own"
         )
     if model.method.scenes not in ((), ("",)) and video.scene not in model.method.scenes:
-        found.append(f"{video.name}: scene {video.scene!r} was never seen in training")
+        scene = f"scene {video.scene!r} was never seen in training" if video.scene else "no scene"
+        found.append(f"{video.name}: {scene}; the model knows {', '.join(model.method.scenes)}")
     return found
+
+
+def gathered(notes: Iterable[str]) -> list[str]:
+    """Notes that say the same of many videos as one each: "a, b and 3 more: no scene"."""
+    videos: dict[str, list[str]] = {}
+    for note in notes:
+        name, _, text = note.partition(": ")
+        videos.setdefault(text, []).append(name)
+    lines = []
+    for text, names in videos.items():
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        lines.append(f"{', '.join(names[:3])}{more}: {text}")
+    return lines
 
 
 def save_scores(

@@ -35,6 +35,7 @@ OWN: dict[str, dict[str, str]] = {
         "given": "vigil.features.objects:Given",
         "foreground": "vigil.features.objects:Foreground",
         "dis": "vigil.features.flow:Dis",
+        "dis-trail": "vigil.features.flow:DisTrail",
         "farneback": "vigil.features.flow:Farneback",
         "given-rows": "vigil.features.rows:GivenRows",
     },

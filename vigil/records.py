@@ -84,7 +84,8 @@ class Window:
              says otherwise) the one frame the unit answers for; default the middle one
     answers  (first, stop) frames answered for, counted from the start; default the anchor alone
              for objects and places, the whole window for frames and features
-    providers  roles needed beside the pixels ("flow", "segmentation"); "objects" is implied by kind
+    providers  roles needed beside the pixels ("flow", "segmentation"); "objects" is implied by
+             kind; "track" follows the objects: velocity and time stayed, (N, 3)
     reduce   how units that answer one frame become one: max over objects, mean over overlaps
     gap      frames nobody answers for: hold the last value, or the calibrated floor
     short    a video shorter than the window: pad (repeat the last frame) or refuse

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -98,16 +99,17 @@ def score_source(
     model = bundle.load(model_path)
     limit = threshold_of(model, alarms_per_hour)
     failures: dict[str, str] = {}
-    videos = list(openable(source, root, failures))
+    videos = list(openable(source, root, failures, progress))
     peaks: dict[str, list[Peak]] | None = {} if report else None
     scores = pipeline.score_all(
         model, videos, as_live=as_live, smoothing=smoothing, peaks=peaks, progress=progress,
         failures=failures,
     )  # fmt: skip
-    folder = out or Path(model_path) / "scores" / Path(source).stem
     if not scores:
-        first = next(iter(failures.values()), "no video found")
-        raise InputError(f"{source}: nothing could be scored: {first}")
+        reasons = list(failures.values()) or ["no video found"]
+        more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+        raise InputError(f"{source}: nothing could be scored: {reasons[0]}{more}")
+    folder = out or scores_folder(model_path, source)
     made = {"model": str(model_path), "source": source, "card": model.card}
     pipeline.save_scores(folder, scores, limit, made)
     found = {n: find_events(s, limit.value, fps_of(s)) for n, s in scores.items()}
@@ -115,8 +117,9 @@ def score_source(
     result.failures = failures
     result.files = ["scores.parquet", "units.parquet", "events.json", "events.csv"]
     kept = [video for video in videos if video.name in scores]
+    remarks = (note for video in kept for note in pipeline.remarks(model, video))
+    result.notes = pipeline.gathered(remarks)
     for video in kept:
-        result.notes += pipeline.remarks(model, video)
         if clips:
             result.files += write_clips(folder / "clips", video, found[video.name])
         if annotated:
@@ -130,12 +133,30 @@ def score_source(
     return result
 
 
-def openable(source: str, root: Path | None, failures: dict[str, str]) -> Iterator[Video]:
+def scores_folder(model_path: Path, source: str) -> Path:
+    """Where the scores of a source go in a run: one folder each, never that of another source."""
+    run_folder = Path(model_path)
+    if (run_folder / "card.json").is_file():  # the model's own folder is replaced when extended
+        run_folder = run_folder.resolve().parent
+    path = Path(source).expanduser()
+    name = safe(path.resolve().name if path.is_dir() else path.stem)
+    for number in count(1):
+        folder = run_folder / "scores" / (name if number == 1 else f"{name}-{number}")
+        if not (folder / "run.json").is_file():
+            return folder
+        if bundle.read_json(folder / "run.json").get("source") == source:
+            return folder
+    raise AssertionError("numbers end")
+
+
+def openable(
+    source: str, root: Path | None, failures: dict[str, str], progress: Progress = quiet
+) -> Iterator[Video]:
     """The videos of a source; those that cannot be opened are noted and the rest goes on."""
     path = Path(source).expanduser()
     inside = find_videos(path) if path.is_dir() else []
     if not inside:
-        yield from find_source(source, root)
+        yield from find_source(source, root, progress)
         return
     names: dict[str, Path] = {}
     for found in inside:
@@ -170,7 +191,7 @@ def evaluate_source(
     progress: Progress = quiet,
 ) -> Report:
     """Measure a model or saved scores on a test part; with `report`, write page and pictures."""
-    opened = open_data(data, root, split=split)
+    opened = open_data(data, root, split=split, progress=progress)
     test, name = opened.test, opened.name + (f" {opened.variant}" if opened.variant else "")
     peaks: dict[str, list[Peak]] = {}
     model: Model | None = None
@@ -182,6 +203,8 @@ def evaluate_source(
             model, test, as_live=as_live, peaks=peaks if report else None, progress=progress
         )
     found = pipeline.evaluate(scores, test, data=name)
+    if not found.made["videos"]:
+        raise InputError("; ".join(found.notes[:1]) or f"{data}: the test part holds no video")
     if report:
         limit = threshold_of(model) if model else saved_threshold(what)
         page = evaluation_page(model, scores, test, limit, peaks, found)
@@ -206,10 +229,9 @@ def show_video(
     out: Path | None = None,
 ) -> Path:
     """The curve of one video as a PNG; with `frame`, that frame's picture beside it."""
-    path = find_scores(folder)
-    video_name = Path(name).stem if Path(name).exists() else name
-    scores = pick(path, video_name)
-    other = pick(find_scores(against), video_name) if against else None
+    video_name = open_video(name).name if Path(name).exists() else name
+    path, scores = find_scores(folder, video_name)
+    other = find_scores(against, video_name)[1] if against else None
     limit = saved_threshold(path)
     opened = open_data(data, root) if data else None
     truth = opened.test.truth(video_name) if opened else None
@@ -224,22 +246,21 @@ def show_video(
     return out
 
 
-def find_scores(folder: Path) -> Path:
-    """The folder of scores in a run: itself, or the newest below `scores/`."""
-    if (folder / tables.FRAMES).is_file():
-        return folder
-    found = sorted(folder.glob("scores/**/scores.parquet"), key=lambda p: p.stat().st_mtime)
-    if not found:
+def find_scores(folder: Path, name: str) -> tuple[Path, Scores]:
+    """The scores of one video in a folder of scores, or in the newest of a run that has it."""
+    places = [folder]
+    if not (folder / tables.FRAMES).is_file():
+        found = sorted(folder.glob(f"scores/**/{tables.FRAMES}"), key=lambda p: p.stat().st_mtime)
+        places = [path.parent for path in reversed(found)]
+    if not places:
         raise InputError(f"{folder}: no scores here; run `vigil score {folder} VIDEO` first")
-    return found[-1].parent
-
-
-def pick(folder: Path, name: str) -> Scores:
-    """One video's scores."""
-    scores = tables.read(folder)
-    if name not in scores:
-        raise unknown("video", name, scores)
-    return scores[name]
+    known: set[str] = set()
+    for place in places:
+        scores = tables.read(place)
+        if name in scores:
+            return place, scores[name]
+        known |= set(scores)
+    raise unknown("video", name, known)
 
 
 def find_video(given: str, name: str, test: TestSplit | None) -> Video:

@@ -276,14 +276,35 @@ def calibrate(
             )
     units = {name: fit_surprise(np.concatenate(values)) for name, values in raw.items()}
     unit_model = Model(model.name, model.method, model.providers, model.card)
-    unit_model.calibration = Calibration(units, FLAT, {}, model.fps, smoothing, alarms_per_hour)
+    rest = (model.fps, smoothing, alarms_per_hour)
+    unit_model.calibration = Calibration(units, {}, FLAT, {}, *rest)
+    windows: dict[str, list[np.ndarray]] = {name: [] for name in model.method.windows}
+    for places in seen.values():
+        for name, values in window_frames(unit_model, *places).items():
+            windows[name].append(values)
+    maps = {name: fit_surprise(np.concatenate(values)) for name, values in windows.items()}
+    unit_model.calibration = Calibration(units, maps, FLAT, {}, *rest)
     fused = {name: fused_frames(unit_model, *places) for name, places in seen.items()}
     frame = fit_surprise(np.concatenate(list(fused.values())))
     normal = {name: frame(values) for name, values in fused.items()}
-    return Calibration(units, frame, normal, model.fps, smoothing, alarms_per_hour)
+    return Calibration(units, maps, frame, normal, *rest)
 
 
 FLAT = Surprise(np.zeros(1), np.zeros(1), 1.0, 1)  # stands in until frames are calibrated
+
+
+def window_frames(
+    model: Model, scored: list[tuple[Cut, Scored | None]], count: int
+) -> dict[str, np.ndarray]:
+    """{window: (T,) its fused scores of the frames it answers for}."""
+    frames = FrameScorer(model)
+    for cut, result in scored:
+        frames.add(cut, result)
+    found = {}
+    for name, reducer in frames.reducers.items():
+        values = [reducer.take(frame) for frame in range(count)]
+        found[name] = np.array([value[0] for value in values if value is not None])
+    return found
 
 
 def all_places(model: Model, video: Video) -> tuple[list[tuple[Cut, Scored | None]], int]:

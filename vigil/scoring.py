@@ -53,7 +53,8 @@ class UnitScorer:
             channels, row = self.score(units), 0
             for n, cut in cuts:
                 rows = slice(row, row + len(cut.units))
-                done[n] = Scored(cut.units, {k: v[rows] for k, v in channels.items()})
+                if len(cut.units):
+                    done[n] = Scored(cut.units, {k: v[rows] for k, v in channels.items()})
                 row += len(cut.units)
         return [(cut, done.get(n)) for n, cut in enumerate(waiting)]
 
@@ -138,14 +139,20 @@ class FrameScorer:
         fused = fuse(calibrated, self.model.method.fuse_units)  # (N, 1 or answered)
         values = np.concatenate([fused[None], calibrated]).transpose(1, 2, 0)  # (N, A, 1 + C)
         if self.tubes:
-            tube, column = self.tubes[cut.window], values[:, 0]
-            values = tube.push(int(units.first[0]), units.box, column)[:, None]
+            tube = self.tubes[cut.window]
+            values = tube.push(int(units.first[0]), units.box, values[:, 0])[:, None]
         for n in range(len(units)):
             base = max(int(units.seen_stop[n]) - window.length, 0) + window.answered[0]
             for frame in range(int(units.first[n]), int(units.stop[n])):
                 column = min(max(frame - base, 0), values.shape[1] - 1)
                 reducer.add(frame, values[n, column])
         return values[..., 0].max(1)
+
+    def comparable(self, window: str, score: float) -> float:
+        """A window's frame score, rare or not among its own normal ones."""
+        calibration = self.model.calibration
+        curve = calibration.windows.get(window) if calibration else None
+        return float(curve(np.array(score))) if curve else float(score)
 
     def surprise(self, name: str, values: np.ndarray) -> np.ndarray:
         calibration = self.model.calibration
@@ -160,7 +167,7 @@ class FrameScorer:
                 values = self.held.get(name)
             if values is not None:
                 self.held[name] = values
-                answers.append(values[0])
+                answers.append(self.comparable(name, values[0]))
             channels.append(values[1:] if values is not None else np.zeros(len(self.names[name])))
         row = np.concatenate(channels)
         if not answers:  # nobody looked: the last answer is held, before the first the floor
@@ -171,6 +178,6 @@ class FrameScorer:
                 self.held.get(name, np.zeros(1 + len(self.names[name])))[1:]
                 for name in self.reducers
             ])  # fmt: skip
-            answers = [float(v[0]) for v in last]
+            answers = [self.comparable(name, v[0]) for name, v in self.held.items()]
         fused = max(answers) if self.model.method.fuse_windows == "max" else float(np.mean(answers))
         return float(fused), row, False

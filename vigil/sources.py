@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
@@ -12,7 +13,7 @@ import numpy as np
 
 from vigil import plugins
 from vigil.data.base import DataSet, Split
-from vigil.errors import unknown
+from vigil.errors import ConfigError, InputError, unknown
 from vigil.records import Video
 from vigil.video.ignore import read_ignore
 from vigil.video.read import find_videos, open_video
@@ -24,24 +25,93 @@ def quiet(what: str, done: int, of: int) -> None:
     """Progress nobody asked for."""
 
 
-def dataset(name: str, root: Path | str | None = None, **options: Any) -> DataSet:
-    """A data set by name or alias; the root from the argument, VIGIL_DATA or the user file."""
+GENERATED = ("street", "cabin")
+
+
+def known(name: str) -> bool:
+    """Whether a data set goes by this name or alias."""
+    return name in plugins.ALIASES or name in plugins.names("data")
+
+
+def dataset(
+    name: str, root: Path | str | None = None, *, progress: Progress = quiet, **options: Any
+) -> DataSet:
+    """A data set by name or alias; the root from the argument, VIGIL_DATA or the user file.
+
+    A generated one is made first where it is missing, which `progress` tells; its root is the
+    folder that holds `street/`, or one version, seed and scale in it (street/v1-seed0-...).
+    """
     from vigil.data.catalog import open_dataset
 
-    return open_dataset(name, Path(root).expanduser() if root else None, **options)
+    where = Path(root).expanduser() if root else None
+    if name in GENERATED:
+        where, made = made_as(name, where)
+        options = {**made, **options, "progress": maker(progress)}
+    return open_dataset(name, where, **options)
 
 
-def open_data(name: str, root: Path | str | None = None, **options: Any) -> DataSet:
+def made_as(name: str, root: Path | None) -> tuple[Path | None, dict[str, Any]]:
+    """The root and the options that one made version of a generated data set stands for."""
+    if root is None or not (root / "manifest.json").is_file():
+        return root, {}
+    root = root.resolve()
+    form = r"v(\d+)-seed(\d+)-(\d+)x(\d+)(?:-scale([0-9.e-]+))?"
+    found = re.fullmatch(form, root.name)
+    if found is None or root.parent.name != name:
+        raise ConfigError(
+            f"{root}: not a folder of {name}; expected .../{name}/v1-seed0-240x320, or the folder "
+            f"that holds {name}/"
+        )
+    version, seed, height, width = map(int, found.groups()[:4])
+    size, scale = (height, width), float(found[5] or 1)
+    return root.parent.parent, {"version": version, "seed": seed, "size": size, "scale": scale}
+
+
+def maker(progress: Progress) -> Callable[..., None]:
+    """Progress as the generators and the writers of layouts tell it."""
+
+    def tell(done: int, of: int, what: str = "") -> None:
+        progress(f"make: {what}", done, of)
+
+    return tell
+
+
+def open_data(
+    name: str, root: Path | str | None = None, *, progress: Progress = quiet, **options: Any
+) -> DataSet:
     """A data set by name, or a folder of one's own by its path."""
     options = {key: value for key, value in options.items() if value is not None}
-    if name not in (*plugins.names("data"), *plugins.ALIASES) and Path(name).expanduser().is_dir():
-        from vigil.data.folder import open_folder
+    if known(name):
+        return dataset(name, root, progress=progress, **options)
+    path = Path(name).expanduser()
+    if not path.exists():
+        raise unknown("data set or folder", name, plugins.names("data"))
+    from vigil.data.folder import open_folder
 
-        return open_folder(Path(name).expanduser(), **options)
-    return dataset(name, root, **options)
+    if options:
+        raise ConfigError(f"{name}: a folder of your own has no {', '.join(options)}; leave it out")
+    return open_folder(path)
 
 
-def find_source(source: str, root: Path | str | None = None) -> list[Video]:
+def find_problems(
+    name: str, root: Path | str | None = None, *, progress: Progress = quiet, **options: Any
+) -> list[Any]:
+    """All that `vigil data verify` finds; a data set that does not even open is one problem."""
+    from vigil.data.verify import Problem, verify
+
+    def tell(done: int, of: int, what: str) -> None:
+        progress(f"verify: {what}", done, of)
+
+    try:
+        data = open_data(name, root, progress=progress, **options)
+    except InputError as error:
+        return [Problem(str(root or name), str(error), "a data set that opens")]
+    return list(verify(data, tell))
+
+
+def find_source(
+    source: str, root: Path | str | None = None, progress: Progress = quiet
+) -> list[Video]:
     """Videos of a path (a file, a folder of videos, a folder of pictures) or of a data set's test
     part."""
     path = Path(source).expanduser()
@@ -50,22 +120,24 @@ def find_source(source: str, root: Path | str | None = None) -> list[Video]:
         return [open_video(found) for found in inside] if inside else [open_video(path)]
     if path.exists() or "://" in source or path.suffix:
         return [open_video(source)]
-    if source in plugins.names("data") or source in plugins.ALIASES:
-        return list(dataset(source, root).test)
+    if known(source):
+        return list(dataset(source, root, progress=progress).test)
     raise unknown("video, folder or data set", source, plugins.names("data"))
 
 
 def find_training(
-    sources: list[str], root: Path | str | None = None, split: str | None = None
+    sources: list[str],
+    root: Path | str | None = None,
+    split: str | None = None,
+    progress: Progress = quiet,
 ) -> tuple[list[Video], list[Video] | None]:
     """Training videos, and the validation part where there is one, of a data set or of paths."""
     if len(sources) == 1:
         name, path = sources[0], Path(sources[0]).expanduser()
-        known = name in plugins.names("data") or name in plugins.ALIASES
-        if known or (path / "vigil.toml").is_file():
-            data = open_data(name, root, split=split)
+        if known(name) or (path / "vigil.toml").is_file():
+            data = open_data(name, root, split=split, progress=progress)
             return list(data.train), list(data.val) if data.val else None
-    videos = [video for source in sources for video in find_source(source, root)]
+    videos = [video for source in sources for video in find_source(source, root, progress)]
     return list(Split(tuple(replace(video, label="normal") for video in videos))), None
 
 
@@ -87,17 +159,23 @@ def make_data(
 
     scale  share of the videos and of their length to make; below 1 for trying things
     """
-    if name not in ("street", "cabin"):
-        raise unknown("generated data set", name, ["street", "cabin"])
-    room = import_module(f"vigil.data.{name}")
-
-    def tell(done: int, of: int, what: str = "") -> None:
-        progress(f"make: {what}", done, of)
-
-    made: Path = room.generate(out, seed=seed, scale=scale, progress=tell)
+    if name not in GENERATED:
+        raise unknown("generated data set", name, GENERATED)
+    tell = maker(progress)
     if layout is None:
+        room = import_module(f"vigil.data.{name}")
+        made: Path = room.generate(out, seed=seed, scale=scale, progress=tell)
         return made
-    from vigil.data.layouts import write_as
+    from vigil.data.layouts import LAYOUTS, WANTS, write_as
 
-    data = dataset(name, out, seed=seed, scale=scale)
+    if layout not in LAYOUTS:
+        raise unknown("layout", layout, LAYOUTS)
+    options = {"split": WANTS[layout]} if layout in WANTS and name == "street" else {}
+    data = dataset(name, out, seed=seed, scale=scale, progress=progress, **options)
     return write_as(data, layout, out / layout, progress=tell)
+
+
+def loader_of(layout: str) -> str | None:
+    """The data set that reads a layout, or None where Vigil has none yet."""
+    name = layout.removesuffix("-frames")
+    return name if known(name) else None

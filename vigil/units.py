@@ -16,6 +16,7 @@ import torch
 
 from vigil.errors import InputError
 from vigil.features.base import FeatureRow, Provider, Tracker
+from vigil.features.tracks import Tracks
 from vigil.records import Frame, Units, Video, Window
 from vigil.video.windows import Place, at, tail
 
@@ -50,6 +51,8 @@ class Cutter:
         self.trackers: dict[str, Tracker] = {
             role: provider.start(video, fps) for role, provider in providers.items()
         }
+        wanted = {role for window in windows.values() for role in window.providers}
+        self.tracks = Tracks(fps) if "track" in wanted else None
         pixels = [w.length for w in windows.values() if w.kind != "features"]
         self.seen: deque[Seen] = deque(maxlen=max(pixels, default=1))
         self.rows: list[FeatureRow] = []
@@ -59,6 +62,8 @@ class Cutter:
     def see(self, frame: Frame) -> list[Cut]:
         """Take the next frame in; the cuts of every window that ends with it."""
         values = {role: tracker.see(frame, self.count) for role, tracker in self.trackers.items()}
+        if self.tracks:
+            values["track"] = self.tracks.see(values["objects"], self.count)
         row = values.pop("features", None)
         self.seen.append(Seen(frame.image, values))
         self.count += 1
@@ -181,7 +186,11 @@ def cut_pixels(
         for t, frame in enumerate(seen):
             x[name][n, t] = resized(frame.image[y1:y2, x1:x2], h, w).transpose(2, 0, 1)
     for role in window.providers:
-        x[f"{name}.{role}"] = cut_values(role, seen, crops, h, w)
+        x[f"{name}.{role}"] = (
+            seen[window.middle].values[role][slice(None) if row is None else slice(row, row + 1)]
+            if role == "track"
+            else cut_values(role, seen, crops, h, w)
+        )
     return {key: torch.from_numpy(value) for key, value in x.items()}, boxes
 
 

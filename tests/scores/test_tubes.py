@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vigil.scores.tubes import Tubes, overlap
+from vigil.features.boxes import overlap
+from vigil.scores.tubes import Tubes
 
 
 def box(x: float, size: float = 10.0) -> np.ndarray:

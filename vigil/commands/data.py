@@ -31,12 +31,16 @@ def info(
     from vigil.data.catalog import describe
     from vigil.sources import open_data
 
-    facts = describe(open_data(name, root, split=split))
+    with progress() as tell:
+        facts = describe(open_data(name, root, split=split, progress=tell))
     if json:
         as_json(facts)
         return
-    rows = [{"what": key, "found": value} for key, value in facts.items()]
-    table(rows, name)
+    parts, known = facts.pop("parts"), facts.pop("facts")
+    table([{"part": part, **row} for part, row in parts.items()], name)
+    table(known, "known of the complete set")
+    facts = {key: value for key, value in facts.items() if value not in (None, "")}
+    table([{"what": key, "found": value} for key, value in facts.items()])
 
 
 @app.command()
@@ -49,10 +53,11 @@ def verify(
     """Name every bad file, missing label and length that does not match; exit code 3 if any."""
     from dataclasses import asdict
 
-    from vigil.data.verify import verify as find_problems
-    from vigil.sources import open_data
+    from vigil.sources import find_problems
 
-    problems = [asdict(problem) for problem in find_problems(open_data(name, root, split=split))]
+    with progress() as tell:
+        found = find_problems(name, root, progress=tell, split=split)
+    problems = [asdict(problem) for problem in found]
     if json:
         as_json(problems)
     elif problems:
@@ -82,16 +87,17 @@ def make(
     layout: str | None = typer.Option(
         None,
         "--as",
-        help="Another project's layout: ucsd-ped2, avenue, shanghaitech, shanghaitech-sd, "
-        "ucf-crime, s3r, dad, dad-jigsaw.",
+        help="Another project's layout: ucsd-ped2, ucsd-ped2-frames, avenue, shanghaitech, "
+        "shanghaitech-sd, ucf-crime, s3r, dad, dad-jigsaw.",
     ),
     seed: int = typer.Option(0, help="Another seed gives other people and other moments."),
     scale: float = typer.Option(1.0, help="Share of the data to make, e.g. 0.1 for a quick try."),
 ) -> None:
     """Generate a labelled data set, ours (version 1 frozen), resumable at any kill."""
-    from vigil.sources import make_data
+    from vigil.sources import loader_of, make_data
 
     with progress() as tell:
         path = make_data(name, out, layout=layout, seed=seed, scale=scale, progress=tell)
     say(f"made {path}")
-    say(f"next: vigil data info {name} --root {path}" if not layout else f"layout: {layout}")
+    loader = loader_of(layout) if layout else name
+    say(f"next: vigil data info {loader} --root {path}" if loader else f"layout: {layout}")

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 def fit(
     method: str = typer.Argument(help="A method: see `vigil methods`."),
     source: list[str] = typer.Argument(help="A data set, or videos and folders that are normal."),
-    out: Path | None = typer.Option(None, "--out", help="The run's folder [runs/METHOD-TIME]."),
+    out: Path | None = typer.Option(None, "--out", help="The run's folder (else runs/METHOD-TIME)."),
     root: Path | None = Root,
     preset: str | None = typer.Option(None, help="A named set of keys, or a .toml file of keys."),
     set_: list[str] = Set,
-    val: list[str] = typer.Option(None, help="Normal footage to hold out [a share of SOURCE]."),
+    val: list[str] = typer.Option(None, help="Normal footage to hold out (else a share of SOURCE)."),
     ignore: Path | None = typer.Option(
         None, help="Regions never to look at: a mask picture (white) or a .json of polygons."
     ),
@@ -31,39 +31,54 @@ def fit(
     data_split: str | None = typer.Option(None, "--split", help="A variant of the data set."),
 ) -> None:
     """Learn what is normal (or what weak labels say) and calibrate on held-out normal footage."""
-    from vigil import bundle, fitting, plugins, sources
+    from vigil import bundle, fitting, sources
+    from vigil.errors import ConfigError
+
+    own, common = read_keys(method, preset, set_ or [], track)
+    if extend and (own or common or val or ignore or base or resume):
+        raise ConfigError("--extend keeps the model's own keys; give SOURCE, --root and --out only")
+    with progress() as tell:
+        train, held = sources.find_training(source, root, split=data_split, progress=tell)
+        held = sources.find_training(val, root, progress=tell)[0] if val else held
+        if extend:
+            model = bundle.load(extend)
+            if model.name != method:
+                raise ConfigError(f"{extend} is a model of {model.name}, not of {method}")
+            out = out or extend
+            model = fitting.extend(model, train, out, tell)
+        else:
+            made = fitting.method(
+                method,
+                seed=int(common.get("seed", 0)),
+                base=bundle.load(base) if base else None,
+                **own,
+            )
+            mask = sources.read_mask(ignore, train) if ignore else None
+            out = out or fitting.new_run(method)
+            model = fitting.fit(
+                made, train, held, out, ignore=mask, resume=resume, progress=tell, **common
+            )
+    say_done(model, out)
+
+
+def read_keys(
+    method: str, preset: str | None, pairs: list[str], track: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The method's keys and the fit's, from a preset and from --set, which has the last word."""
+    from vigil import plugins
     from vigil.config import parse_set, split_keys
     from vigil.config import preset as read_preset
 
-    keys: dict[str, Any] = {**(read_preset(preset) if preset else {}), **parse_set(set_ or [])}
+    keys: dict[str, Any] = {**(read_preset(preset) if preset else {}), **parse_set(pairs)}
     if track != "none":
         keys["track"] = track
-    own, common = split_keys(keys, plugins.find("methods", method).Config)
-    train, held = sources.find_training(source, root, split=data_split)
-    held = sources.find_training(val, root)[0] if val else held
-    with progress() as tell:
-        if extend:
-            model = bundle.load(extend)
-            model = fitting.extend(model, train, out or extend, tell)
-            say_done(model, out or extend)
-            return
-        made = fitting.method(
-            method,
-            seed=int(common.get("seed", 0)),
-            base=bundle.load(base) if base else None,
-            **own,
-        )
-        mask = sources.read_mask(ignore, train) if ignore else None
-        out = out or fitting.new_run(method)
-        model = fitting.fit(
-            made, train, held, out, ignore=mask, resume=resume, progress=tell, **common
-        )
-    say_done(model, out)
+    return split_keys(keys, plugins.find("methods", method).Config)
 
 
 def say_done(model: Model, out: Path) -> None:
     """What was made and what to type next."""
-    say(f"model: {out}/model, fitted on {len(model.card['train'])} videos")
+    videos = [*model.card["train"], *model.card.get("extended", [])]
+    say(f"model: {out}, fitted on {len(videos)} video{'s' * (len(videos) > 1)}")
     if model.calibration:
         say(f"alarm threshold: {model.calibration.threshold().words()}")
     say(f"next: vigil score {out} VIDEO")

@@ -6,18 +6,18 @@ from pathlib import Path
 
 import typer
 
-from vigil.commands.output import Json, Root, as_json, progress, say, table
+from vigil.commands.output import Json, Root, as_json, progress, readable, say, table
 
 
 def score(
     model: Path = typer.Argument(help="A run's folder, or a model's."),
     source: str = typer.Argument(help="A video, a folder of videos or pictures, or a data set."),
-    out: Path | None = typer.Option(None, "--out", help="Where to write [MODEL/scores/SOURCE]."),
+    out: Path | None = typer.Option(None, "--out", help="Where to write (else MODEL/scores/SOURCE)."),
     root: Path | None = Root,
     alarms_per_hour: float | None = typer.Option(
-        None, help="False alarms an hour that you will bear [as fitted: 1]."
+        None, help="False alarms an hour that you will bear (else as fitted: 1)."
     ),
-    smoothing: str = typer.Option("", help="causal:1s, centred:0.5s, none [as fitted]."),
+    smoothing: str = typer.Option("", help="causal:1s, centred:0.5s, none (else as fitted)."),
     as_live: bool = typer.Option(False, "--as-live", help="As a camera would have scored it."),
     clips: bool = typer.Option(False, "--clips", help="Write each event as a short .mp4."),
     annotated: bool = typer.Option(False, "--annotated", help="Write the whole video, painted."),
@@ -58,6 +58,7 @@ def evaluate(
 ) -> None:
     """Measure against the truth of a test part; every number says how it was obtained."""
     from vigil import reporting
+    from vigil.metrics.report import counted
     from vigil.metrics.report import table as rows_of
 
     with progress() as tell:
@@ -68,7 +69,10 @@ def evaluate(
     if json:
         as_json({"rows": rows, "notes": found.notes, "made": found.made})
         return
-    table(rows, f"{what} on {data}")
+    table(readable(rows), f"{what} on {data}")
+    main = counted(found)
+    for metric in main.metrics.values() if main else ():
+        say(f"{metric.name}: {metric.how}")
     for note in found.notes:
         say(f"note: {note}")
     if report:
@@ -82,7 +86,7 @@ def show(
     frame: int | None = typer.Option(None, help="Also the picture of this frame."),
     data: str | None = typer.Option(None, help="The data set, for the truth and the frames."),
     root: Path | None = Root,
-    out: Path | None = typer.Option(None, "--out", help="The picture to write [RUN/VIDEO.png]."),
+    out: Path | None = typer.Option(None, "--out", help="The picture to write (else beside the scores)."),
 ) -> None:
     """A picture of a video's score curve, its events and its threshold."""
     from vigil import reporting

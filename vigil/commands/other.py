@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from vigil.commands.output import Json, as_json, progress, say, table
+from vigil.commands.output import Json, as_json, progress, readable, say, table
 
 
 def demo(
@@ -21,8 +21,8 @@ def demo(
 
     with progress() as tell:
         found = reporting.demo(out, scale=scale, seed=seed, progress=tell)
-    counts = [row for row in rows_of(found) if row.get("group") == "all"]
-    table([row for row in counts if row["channel"] == "score"], "street, test part")
+    rows = [row for row in rows_of(found) if (row["group"], row["channel"]) == ("all", "score")]
+    table(readable(rows), "street, test part")
     say(f"made: {out}/data/street (videos and labels), {out}/model, {out}/scores")
     say(f"report: {out}/report.html  <- open it in a browser")
     say("next: vigil fit nearest YOUR_NORMAL_VIDEO.mp4 --out runs/mine")
@@ -36,6 +36,7 @@ def methods(
 ) -> None:
     """The methods, or the card of one."""
     from vigil import plugins
+    from vigil.config import FitConfig
 
     if name is None:
         rows = [method_row(each) for each in plugins.names("methods")]
@@ -43,14 +44,38 @@ def methods(
         return
     kind = plugins.find("methods", name)
     card = (kind.__doc__ or "").strip()
-    keys = {k: repr(f.default) for k, f in kind.Config.__dataclass_fields__.items()}
+    keys = keys_of(kind.Config)
     if cite:
-        typer.echo(card[card.find("@") :] if "@" in card else "no citation in the card")
+        typer.echo(citation(card))
     elif json:
-        as_json({"name": name, "card": card, "keys": keys})
+        as_json({"name": name, "card": card, "keys": {k["key"]: k["default"] for k in keys}})
     else:
         typer.echo(card + "\n")
-        table([{"key": k, "default": v} for k, v in keys.items()], f"keys of {name}")
+        table(keys, f"keys of {name}, for --set")
+        table(keys_of(FitConfig), "keys of every fit, for --set")
+
+
+def citation(card: str) -> str:
+    """The BibTeX at the end of a card, its lines joined again."""
+    return " ".join(card[card.find("@") :].split()) if "@" in card else "no citation in the card"
+
+
+def keys_of(config: type) -> list[dict[str, Any]]:
+    """Name, default and allowed values of each key of a configuration."""
+    rows = []
+    for key, info in config.__pydantic_fields__.items():  # type: ignore[attr-defined]
+        kind = str(getattr(info.annotation, "__name__", info.annotation))
+        limits = [limit_in_words(limit) for limit in info.metadata]
+        rows.append({"key": key, "default": repr(info.default), "kind": kind, "limits": limits})
+    return rows
+
+
+def limit_in_words(limit: object) -> str:
+    """A bound of a key, e.g. ">= 32"."""
+    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "multiple_of": "multiple of"}
+    found = [(sign, getattr(limit, key, None)) for key, sign in signs.items()]
+    words = [f"{sign} {value}" for sign, value in found if value is not None]
+    return words[0] if words else str(getattr(limit, "pattern", limit)).strip("^$()")
 
 
 def method_row(name: str) -> dict[str, Any]:

@@ -5,6 +5,8 @@ Roles and the value a tracker gives for each frame:
     objects       (n, 4) float32 boxes in pixels of the video's own size; n may be 0
     flow          (2, H, W) float32, from the previous frame to this one, in pixels of the frames
                   read, per nominal frame period; zeros at the first frame
+    track         (n, 3) float32, made from the objects: velocity x, y in body heights a second,
+                  seconds stayed
     segmentation  (K, h, w) float16
     features      a `FeatureRow` when one is complete at this frame, else None
 """

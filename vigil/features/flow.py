@@ -1,12 +1,13 @@
 """Optical flow from the previous frame to this one, by OpenCV, on the CPU, without weights.
 
     dis        dense inverse search (Kroeger et al., ECCV 2016): about 4 ms a frame at 360x240
+    dis-trail  the same, averaged along the path of what moves
     farneback  polynomial expansion (Farneback, SCIA 2003): about 16 ms a frame
 
 Values are pixels of the frames read, per nominal frame period: a camera that drops every second
 frame shows the same flow as one that does not. Each is a running mean along the path of what
-moves, over the last `trail_s` seconds (0: of this pair of frames alone): noise is different in
-every frame, a body's speed is not.
+moves, over the last `trail_s` seconds (0, the default: of this pair of frames alone): noise is
+different in every frame, a body's speed is not.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Flow(Provider):
     role: ClassVar[str] = "flow"
     smallest = 16  # pixels a side the estimator needs; smaller frames are continued at the edge
 
-    def __init__(self, trail_s: float = 0.4) -> None:
+    def __init__(self, trail_s: float = 0.0) -> None:
         if trail_s < 0:
             raise ConfigError(f"flow: trail_s {trail_s}; expected >= 0 seconds")
         self.trail_s = trail_s
@@ -51,7 +52,7 @@ class Dis(Flow):
     small objects with the ground.
     """
 
-    def __init__(self, finest: int = 1, steps: int = 12, trail_s: float = 0.4) -> None:
+    def __init__(self, finest: int = 1, steps: int = 12, trail_s: float = 0.0) -> None:
         super().__init__(trail_s)
         if finest < 0 or steps < 1:
             raise ConfigError(f"dis: finest {finest}, steps {steps}; expected >= 0, >= 1")
@@ -70,10 +71,17 @@ class Dis(Flow):
         return {"name": "dis", "finest": self.finest, "steps": self.steps, "trail_s": self.trail_s}
 
 
+class DisTrail(Dis):
+    """`Dis`, averaged along the path of what moves over 0.4 seconds."""
+
+    def __init__(self, finest: int = 1, steps: int = 12, trail_s: float = 0.4) -> None:
+        super().__init__(finest, steps, trail_s)
+
+
 class Farneback(Flow):
     """Polynomial expansion over `window` pixels, `levels` of a pyramid of scale 1/2."""
 
-    def __init__(self, window: int = 15, levels: int = 3, trail_s: float = 0.4) -> None:
+    def __init__(self, window: int = 15, levels: int = 3, trail_s: float = 0.0) -> None:
         super().__init__(trail_s)
         if window < 3 or levels < 1:
             raise ConfigError(f"farneback: window {window}, levels {levels}; expected >= 3, >= 1")

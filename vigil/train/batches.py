@@ -17,6 +17,7 @@ from torch import Tensor
 
 from vigil.errors import InputError
 from vigil.features.base import Provider
+from vigil.features.tracks import Tracks
 from vigil.methods.base import Method
 from vigil.records import Batch, Units, Video, Window
 from vigil.units import Cutter, Seen, anchor_boxes, cut_pixels, join, paced
@@ -138,11 +139,15 @@ def see_all(
 ) -> tuple[np.ndarray, list[dict[str, Any]]]:
     """All frames (T, H, W, 3) of a video and the providers' values for each."""
     trackers = {role: provider.start(video, fps) for role, provider in providers.items()}
+    wanted = {role for window in method.windows.values() for role in window.providers}
+    tracks = Tracks(fps) if "track" in wanted else None
     images: list[np.ndarray] = []
     values: list[dict[str, Any]] = []
     for frame, count in paced(video, fps, method.short_side, ignore):
         for _ in range(count):
             seen = {role: t.see(frame, len(images)) for role, t in trackers.items()}
+            if tracks and "objects" in seen:
+                seen["track"] = tracks.see(seen["objects"], len(images))
             values.append(seen)
             images.append(frame.image)
     if not images:
