@@ -250,3 +250,40 @@ def test_a_full_disk_leaves_the_old_files(tmp_path: Path, what: str) -> None:
     assert done.returncode == 5, done.stderr
     assert "disk full while writing" in only_line(done.stderr)
     assert contents(folder) == before and not scratch_left(tmp_path)
+
+
+TRAINING = """
+import resource, signal, sys
+from dataclasses import replace
+sys.path.insert(0, "tests")
+import toys
+from vigil import pipeline
+from vigil.errors import StorageError
+from vigil.video.read import open_video
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+limits = {"cache": ("objects", 100_000), "state": ("train", 5_000)}
+when, limit = limits[sys.argv[3]]
+def tell(what, done, of):
+    if what.startswith(when):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+if when == "objects":
+    tell("objects", 0, 0)
+video = replace(open_video(sys.argv[1]), label="normal")
+keys = {"steps": 2, "batch": 2, "device": "cpu"}
+try:
+    pipeline.fit(pipeline.method("toy-two-optimizers"), [video], out=sys.argv[2],
+                 progress=tell, **keys)
+except StorageError as error:
+    sys.exit(f"error: {error}")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on file sizes to be set")
+@pytest.mark.parametrize("what", ["cache", "state"])
+def test_a_full_disk_while_training_is_said_to_be_one(tmp_path: Path, what: str) -> None:
+    path, run = film(tmp_path / "normal.mp4", 60), tmp_path / "run"
+    command = [sys.executable, "-c", TRAINING, str(path), str(run), what]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 1 and "disk full while writing" in only_line(done.stderr)
+    assert not (run / "last").exists() and not (run / "model").exists()
+    assert not scratch_left(tmp_path)

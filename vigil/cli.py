@@ -13,7 +13,8 @@ import traceback
 import typer
 
 from vigil.commands import data, learn, look, other
-from vigil.errors import VigilError
+from vigil.errors import StorageError, VigilError
+from vigil.files import FULL
 
 HELP = """Video anomaly detection: learn what is normal, score every frame, show why, measure.
 
@@ -54,11 +55,14 @@ def main() -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup and the like keep their way
             signal.signal(number, stop)
     try:
-        app()
+        app(prog_name="vigil")
     except VigilError as error:
         typer.secho(f"error: {error}", fg="red", err=True)
         sys.exit(error.exit_code)
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            typer.secho(f"error: disk full ({error}); free some space", fg="red", err=True)
+            sys.exit(StorageError.exit_code)
         traceback.print_exc()
         typer.secho("this is a fault in Vigil; please report it with the lines above", err=True)
         sys.exit(1)

@@ -97,9 +97,10 @@ def sweep(path: Path) -> None:
 
 
 def of_system(error: BaseException) -> OSError | None:
-    """The system's error in an exception; safetensors tells its number in words only."""
+    """The system's error in an exception; safetensors and numpy tell it in words only."""
     if isinstance(error, OSError):
-        return error
+        short = error.errno is None and re.fullmatch(r"\d+ requested and \d+ written", str(error))
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) if short else error
     number = re.search(r"\(os error (\d+)\)$", str(error))
     if number is None or isinstance(error, VigilError):
         return None

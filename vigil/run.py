@@ -280,9 +280,9 @@ def calibrate(
     unit_model.calibration = Calibration(units, {}, FLAT, {}, *rest)
     windows: dict[str, list[np.ndarray]] = {name: [] for name in model.method.windows}
     for places in seen.values():
-        for name, values in window_frames(unit_model, *places).items():
-            windows[name].append(values)
-    maps = {name: fit_surprise(np.concatenate(values)) for name, values in windows.items()}
+        for name, curve in window_frames(unit_model, *places).items():
+            windows[name].append(curve)
+    maps = {name: fit_surprise(np.concatenate(curves)) for name, curves in windows.items()}
     unit_model.calibration = Calibration(units, maps, FLAT, {}, *rest)
     fused = {name: fused_frames(unit_model, *places) for name, places in seen.items()}
     frame = fit_surprise(np.concatenate(list(fused.values())))

@@ -171,8 +171,7 @@ class FrameScorer:
             channels.append(values[1:] if values is not None else np.zeros(len(self.names[name])))
         row = np.concatenate(channels)
         if not answers:  # nobody looked: the last answer is held, before the first the floor
-            last = [v for v in self.held.values()]
-            if not last:
+            if not self.held:
                 return 0.0, row, True
             row = np.concatenate([
                 self.held.get(name, np.zeros(1 + len(self.names[name])))[1:]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vigil.errors import ConfigError
-from vigil.features.flow import Dis, Farneback, Flow
+from vigil.features.flow import Dis, DisTrail, Farneback, Flow
 from vigil.records import Frame, Video
 
 SIZE = (96, 128)
@@ -36,7 +36,7 @@ def inner(flow: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "provider", [Dis(), Farneback(), Dis(trail_s=0)], ids=["dis", "fb", "pair"]
+    "provider", [Dis(), Farneback(), DisTrail()], ids=["dis", "farneback", "dis-trail"]
 )
 @pytest.mark.parametrize("shift", [(3.0, 0.0), (-2.0, 1.5), (0.0, -4.0)])
 def test_a_shifted_texture_flows_by_its_shift(provider: Flow, shift: tuple[float, float]) -> None:
@@ -55,7 +55,7 @@ def test_first_frame_is_zero_everywhere() -> None:
 
 
 def test_time_between_frames_scales_the_flow() -> None:
-    tracker = Dis(trail_s=0).start(VIDEO, fps=10.0)
+    tracker = Dis().start(VIDEO, fps=10.0)
     tracker.see(Frame(texture(0), 0.0), 0)
     late = tracker.see(Frame(texture(4), 0.2), 1)  # two periods passed
     early = tracker.see(Frame(texture(6), 0.25), 2)  # half a period
@@ -64,7 +64,7 @@ def test_time_between_frames_scales_the_flow() -> None:
 
 
 def test_repeated_frame_keeps_the_flow_and_does_not_double_the_next() -> None:
-    tracker = Dis(trail_s=0).start(VIDEO, fps=10.0)
+    tracker = Dis().start(VIDEO, fps=10.0)
     tracker.see(Frame(texture(0), 0.0), 0)
     moving = tracker.see(Frame(texture(2), 0.1), 1)
     assert tracker.see(Frame(texture(2), 0.2), 2) is moving
@@ -96,7 +96,7 @@ def test_trail_takes_noise_out() -> None:
 
 def test_trail_follows_what_moves() -> None:
     """A patch crossing a still ground keeps its own speed, and leaves the ground still."""
-    ground, tracker = texture(), Dis().start(VIDEO, fps=10.0)
+    ground, tracker = texture(), DisTrail().start(VIDEO, fps=10.0)
     patch = 255 - texture(50, 20)[:40, :32]
     for index in range(12):
         image = ground.copy()
@@ -124,5 +124,6 @@ def test_wrong_settings_are_refused(make) -> None:
 
 
 def test_describe_names_the_settings() -> None:
-    assert Dis().describe() == {"name": "dis", "finest": 1, "steps": 12, "trail_s": 0.4}
+    assert Dis().describe() == {"name": "dis", "finest": 1, "steps": 12, "trail_s": 0.0}
+    assert DisTrail().describe() == {**Dis().describe(), "trail_s": 0.4}
     assert Farneback(window=9).describe()["window"] == 9

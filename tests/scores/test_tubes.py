@@ -67,4 +67,5 @@ def test_overlap_against_counting_pixels() -> None:
         for j, two in enumerate(boxes):
             union = (mask(one) | mask(two)).sum()
             expected = (mask(one) & mask(two)).sum() / union if union else 0.0
-            assert overlap(boxes.astype(float), boxes.astype(float))[i, j] == pytest.approx(expected)
+            found = overlap(boxes.astype(float), boxes.astype(float))
+            assert found[i, j] == pytest.approx(expected)

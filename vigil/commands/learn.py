@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 def fit(
     method: str = typer.Argument(help="A method: see `vigil methods`."),
     source: list[str] = typer.Argument(help="A data set, or videos and folders that are normal."),
-    out: Path | None = typer.Option(None, "--out", help="The run's folder (else runs/METHOD-TIME)."),
+    out: Path | None = typer.Option(
+        None, "--out", help="The run's folder (else runs/METHOD-TIME)."
+    ),
     root: Path | None = Root,
     preset: str | None = typer.Option(None, help="A named set of keys, or a .toml file of keys."),
     set_: list[str] = Set,
-    val: list[str] = typer.Option(None, help="Normal footage to hold out (else a share of SOURCE)."),
+    val: list[str] = typer.Option(
+        None, help="Normal footage to hold out (else a share of SOURCE)."
+    ),
     ignore: Path | None = typer.Option(
         None, help="Regions never to look at: a mask picture (white) or a .json of polygons."
     ),

@@ -12,7 +12,9 @@ from vigil.commands.output import Json, Root, as_json, progress, readable, say, 
 def score(
     model: Path = typer.Argument(help="A run's folder, or a model's."),
     source: str = typer.Argument(help="A video, a folder of videos or pictures, or a data set."),
-    out: Path | None = typer.Option(None, "--out", help="Where to write (else MODEL/scores/SOURCE)."),
+    out: Path | None = typer.Option(
+        None, "--out", help="Where to write (else MODEL/scores/SOURCE)."
+    ),
     root: Path | None = Root,
     alarms_per_hour: float | None = typer.Option(
         None, help="False alarms an hour that you will bear (else as fitted: 1)."
@@ -86,7 +88,9 @@ def show(
     frame: int | None = typer.Option(None, help="Also the picture of this frame."),
     data: str | None = typer.Option(None, help="The data set, for the truth and the frames."),
     root: Path | None = Root,
-    out: Path | None = typer.Option(None, "--out", help="The picture to write (else beside the scores)."),
+    out: Path | None = typer.Option(
+        None, "--out", help="The picture to write (else beside the scores)."
+    ),
 ) -> None:
     """A picture of a video's score curve, its events and its threshold."""
     from vigil import reporting

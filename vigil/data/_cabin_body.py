@@ -108,8 +108,8 @@ def _elbow(shoulder: np.ndarray, hand: np.ndarray, hint: np.ndarray, size: float
     """Where the elbow is, for arms of fixed length."""
     line = hand - shoulder
     reach = np.linalg.norm(line)
-    out = hint - line * (hint @ line) / max(reach**2, 1e-6)
-    bend = np.sqrt(max(0.0, (0.29 * size) ** 2 - (reach / 2) ** 2))
+    out = hint - line * (hint @ line) / max(float(reach) ** 2, 1e-6)
+    bend = max(0.0, float((0.29 * size) ** 2 - (reach / 2) ** 2)) ** 0.5
     return (shoulder + hand) / 2 + out / max(np.linalg.norm(out), 1e-6) * bend
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -81,7 +81,7 @@ def sample(texture: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return texture[v.astype(int) % h, u.astype(int) % w]
 
 
-def line(canvas: np.ndarray, p: np.ndarray, q: np.ndarray, width: float, part: int) -> None:
+def line(canvas: np.ndarray, p: Any, q: Any, width: float, part: int) -> None:
     """A thick line with round ends, in canvas pixels."""
     a, b = (round(float(p[0])), round(float(p[1]))), (round(float(q[0])), round(float(q[1])))
     cv2.line(canvas, a, b, part, max(1, round(width)))
@@ -92,7 +92,7 @@ def polygon(canvas: np.ndarray, points: Sequence, color: int | tuple) -> None:
     cv2.fillPoly(canvas, [np.round(np.asarray(points, float)).astype(np.int32)], color)
 
 
-def disk(canvas: np.ndarray, p: Sequence, radius: float, color: int | tuple) -> None:
+def disk(canvas: np.ndarray, p: Any, radius: float, color: int | tuple) -> None:
     """A filled circle, in canvas pixels."""
     cv2.circle(canvas, (round(float(p[0])), round(float(p[1]))), max(1, round(radius)), color, -1)
 

@@ -51,7 +51,9 @@ def products(
     row, col = np.floor(up / shelf), np.floor(u / pack)
     kind = np.floor(u / (pack * 4)) + row * 7  # a few of the same stand together
     colors = rng.uniform(50, 225, (1, 97, 3)).astype(np.float32)
-    colors = 0.62 * colors + 0.38 * colors.mean(-1, keepdims=True) + np.float32([14, 4, -10])
+    colors = (
+        0.62 * colors + 0.38 * colors.mean(-1, keepdims=True) + np.array([14, 4, -10], np.float32)
+    )
     goods = sample(colors, kind, u * 0)
     tops = sample(rng.uniform(0.5, 0.86, (1, 89)).astype(np.float32), kind, u * 0)
     inner = (u / pack) % 1

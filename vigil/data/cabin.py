@@ -185,7 +185,9 @@ def _job(
 def open_cabin(
     root: Path | str | None = None, view: str = "all", *, seed: int = 0, **options: Any
 ) -> DataSet:
-    """The data set, made first if it is not there: under `root`, VIGIL_DATA or the user's cache.
+    """A driver seen by four sensors, generated and labelled; made on first use.
+
+    It is made under `root`, VIGIL_DATA or the user's cache.
 
     view: one of VIEWS, or "all"; a video is called RECORDING/VIEW, so that views of one moment
     can be joined. options: version, size, scale, progress, as in `generate`.

@@ -237,7 +237,9 @@ def generate(
 def open_street(
     root: Path | str | None = None, *, split: str | None = None, seed: int = 0, **options: Any
 ) -> DataSet:
-    """The data set, made first if it is not there: under `root`, VIGIL_DATA or the user's cache.
+    """Three scenes under fixed cameras, generated and labelled; made on first use.
+
+    It is made under `root`, VIGIL_DATA or the user's cache.
 
     split: None for one-class training (normal videos only), "weak" for training by video labels;
     options: version, size, scale, progress, as in `generate`.

@@ -49,13 +49,15 @@ def gradients(pixels: Tensor, bins: int) -> Tensor:
     dy = (grey[:, 0, 2:, 1:-1] - grey[:, 0, :-2, 1:-1]) / 2  # (N, H, W)
     n, h, w = dx.shape
     cell = (n, CELLS, h // CELLS, CELLS, w // CELLS)
+    inside = (h // CELLS) * (w // CELLS)  # pixels of a cell
     angle = torch.atan2(dy, dx).div(torch.pi).mul(bins)  # modulo `bins` below = modulo pi
 
     def cells(x: Tensor) -> Tensor:
-        return x.reshape(cell).permute(0, 1, 3, 2, 4).reshape(n * CELLS * CELLS, -1)
+        return x.reshape(cell).permute(0, 1, 3, 2, 4).reshape(n * CELLS * CELLS, inside)
 
     strength = (dx.square() + dy.square()).sqrt()
-    shares = soft_histogram(cells(angle), cells(strength), bins).reshape(n, -1)
+    shares = soft_histogram(cells(angle), cells(strength), bins)
+    shares = shares.reshape(n, CELLS * CELLS * bins)
     shares = shares + 1e-2 * strength.new_ones(())  # flat crops are alike, whatever their noise
     return (shares / shares.sum(1, keepdim=True)).sqrt()
 

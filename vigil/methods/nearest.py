@@ -183,7 +183,7 @@ class Nearest(Method):
         """ "manner" of boxes: mean distance to the k nearest; "rush" of frames: largest ratio."""
         if units.window == "whole":
             return {"rush": self.ratio(units).flatten(1).amax(1)}
-        if not len(self.boxes().key):
+        if not len(self.at(units.scene).rows):
             return {"manner": torch.ones(len(units))}  # any object is new where none ever was
         return {"manner": self.search(units)[0].mean(1)}
 
@@ -219,7 +219,7 @@ class Nearest(Method):
         if units.window == "whole":
             heat = (self.ratio(units) - 1).clamp_min(0)  # (N, *MAP)
             return [Reason(heat=h.numpy(), parts={"speed": 1.0}) for h in heat]
-        if not len(self.boxes().key):
+        if not len(self.at(units.scene).rows):
             return [Reason(heat=np.ones((1, 1), np.float32), parts={}) for _ in range(len(units))]
         rows, (near, found) = self.describe(units), self.search(units)
         like = Boxes(*(column[found[:, 0]] for column in self.boxes()))  # the nearest of each

@@ -61,8 +61,8 @@ class Surprise:
         surprise = np.asarray(data["surprise"], dtype=np.float64)
         scale, count = float(data["scale"]), int(data["count"])
         fine = knots.ndim == 1 and knots.shape == surprise.shape and len(knots) > 0
-        fine = fine and np.isfinite(knots).all() and np.isfinite(surprise).all()
-        fine = fine and (np.diff(knots) > 0).all() and (np.diff(surprise) >= 0).all()
+        fine = fine and bool(np.isfinite(knots).all() and np.isfinite(surprise).all())
+        fine = fine and bool((np.diff(knots) > 0).all() and (np.diff(surprise) >= 0).all())
         if not (fine and scale > 0 and np.isfinite(scale)):
             raise InputError("calibration: knots must rise and the scale be positive; fit again")
         return cls(knots, surprise, scale, count)

@@ -18,6 +18,7 @@ from torch import Tensor
 from vigil.errors import InputError
 from vigil.features.base import Provider
 from vigil.features.tracks import Tracks
+from vigil.files import writing
 from vigil.methods.base import Method
 from vigil.records import Batch, Units, Video, Window
 from vigil.units import Cutter, Seen, anchor_boxes, cut_pixels, join, paced
@@ -97,7 +98,8 @@ class Pixels:
         for n, video in enumerate(self.videos):
             images, values = see_all(method, providers, video, fps, ignore)
             path = folder / f"{n}.npy"
-            np.save(path, images)
+            with writing(path) as new:
+                np.save(new, images)
             self.frames.append(np.load(path, mmap_mode="r"))
             self.values.append(values)
         self.items = {name: self.index(window) for name, window in method.windows.items()}
