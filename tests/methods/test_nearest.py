@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -367,6 +368,12 @@ def test_no_memory_is_said(make) -> None:
             ask(make())
     with pytest.raises(InputError, match="no frame"):
         fitted([])
+
+
+def test_the_page_tells_every_default() -> None:
+    page = (Path(__file__).parents[2] / "docs/methods/nearest.md").read_text(encoding="utf-8")
+    for key, value in dataclasses.asdict(Nearest().config).items():
+        assert f"| `{key}` | `{value}` |" in page, key
 
 
 def test_unknown_key_is_refused() -> None:
