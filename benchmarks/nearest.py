@@ -18,7 +18,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +182,7 @@ def main() -> None:
         "frame_size": SIZE,
         "boxes_a_frame": BOXES,
         "memory": {"boxes": len(model.method.boxes().key), "maps": len(model.method.maps().key)},
+        "config": asdict(model.method.config),
         "providers": {role: one.describe() for role, one in model.providers.items()},
         "cpu": cpu_name(),
         "threads": torch.get_num_threads(),

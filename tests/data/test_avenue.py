@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy.io import savemat, whosmat
 from tiny_data import real, tiny
-from vigil.video.read import count_frames
 
 from vigil.data.avenue import open_avenue
 from vigil.data.layouts import write_as
 from vigil.errors import InputError
+from vigil.video.read import count_frames
 
 
 @pytest.fixture

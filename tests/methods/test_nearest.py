@@ -324,6 +324,13 @@ def test_like_is_truly_the_nearest_example() -> None:
         assert reason.like == (method.names[int(boxes.video[row])], int(boxes.frame[row]))
 
 
+def test_like_comes_from_the_same_scene() -> None:
+    method = fitted([*video("a", "s"), *video("b", "t")])
+    for scene, name in (("s", "a"), ("t", "b")):
+        known = walkers(name, scene)[0:9]
+        assert [reason.like for reason in method.explain(known)] == [(name, i) for i in range(9)]
+
+
 def test_parts_sum_to_the_distance() -> None:
     method, probe = fitted(), walkers("odd", seed=6, n=9, speed=9.0)
     for reason, score in zip(method.explain(probe), manner(method, probe), strict=True):

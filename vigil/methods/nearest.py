@@ -34,7 +34,7 @@ class NearestConfig:
     stay: float = Field(default=0.7, gt=0)  # the same for the logarithm of seconds stayed
     k: int = Field(default=3, ge=1)  # neighbours averaged: one odd normal example is not enough
     usual: float = Field(default=0.99, gt=0, le=1)  # share of normal speeds a place is used to
-    persist: float = Field(default=0.0, ge=0)  # seconds a thing must stay odd for a full score
+    persist: float = Field(default=0.25, ge=0)  # seconds a thing must stay odd for a full score
     rows: int = Field(default=8000, ge=1)  # boxes kept of each scene; exact search stays fast
     maps: int = Field(default=1000, ge=1)  # speed maps kept of each scene
     seed: int = Field(default=0, ge=0)  # of the rows kept when there are more
