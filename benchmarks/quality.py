@@ -15,6 +15,7 @@ import json
 import platform
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from vigil import fitting, pipeline
@@ -47,6 +48,7 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
         "generated_seed": args.seed,
         "method": method,
         "set": args.set,
+        "config": asdict(made.config),
         "fit_s": round(fitted - began, 1),
         "score_s": round(done - fitted, 1),
         "frames": frames,
@@ -81,6 +83,7 @@ def main() -> None:
     print(json.dumps(found, indent=2))
     if "ped2" in args.data:
         line = {"date": time.strftime("%Y-%m-%dT%H:%M:%S"), "what": args.what, "set": args.set}
+        line["config"] = found["config"]
         line["micro_auc"] = {k: round(v["micro_auc"], 4) for k, v in found["protocols"].items()}
         with LOG.open("a") as file:
             file.write(json.dumps(line) + "\n")
