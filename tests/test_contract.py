@@ -225,18 +225,20 @@ def test_killed_and_resumed_gives_the_same_weights(
         pytest.skip("nothing is trained")
     out = tmp_path / "killed"
     code = (
-        "import sys; sys.path[:0] = ['tests']; import test_contract as t, pathlib, time;"
-        "real = t.fitting.train_loop;\n"
+        "import sys; sys.path[:0] = ['tests']; import test_contract as t, pathlib, time\n"
+        "from vigil import fitting\n"
+        "real = fitting.train_loop\n"
         "def slow(*a, **k):\n"
         "    a = list(a); tell = a[5]\n"
         "    a[5] = lambda *b: (tell(*b), time.sleep(0.3))\n"
         "    return real(*a, **k)\n"
-        "t.fitting.train_loop = slow\n"
+        "fitting.train_loop = slow\n"
         f"t.fitted({name!r}, pathlib.Path({str(out)!r}))"
     )
     child = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     deadline = time.monotonic() + 60
-    while not (out / "last" / "state.json").is_file() and time.monotonic() < deadline:
+    while not (out / "last" / "state.json").is_file():
+        assert child.poll() is None and time.monotonic() < deadline, "ended before it was killed"
         time.sleep(0.02)
     time.sleep(np.random.default_rng().uniform(0, 0.5))
     os.kill(child.pid, signal.SIGKILL)
