@@ -13,7 +13,7 @@ from vigil.bundle import Model
 from vigil.data.base import TestSplit
 from vigil.metrics.report import roc_of, truths
 from vigil.pipeline import fps_of, gathered, remarks
-from vigil.records import Event, Report, Scores, Truth, Video
+from vigil.records import Event, Reason, Report, Scores, Truth, Video
 from vigil.run import Peak
 from vigil.scores.events import Threshold, find_events
 from vigil.scores.fuse import shares
@@ -104,9 +104,15 @@ def key_frame(
         time_s=float(scores.time[frame]),
         picture=picture,
         text=like,
-        parts=unit_parts(model, peak),
+        parts=told_parts(reason, peak) or unit_parts(model, peak),
         like_picture=reason.pictures.get("nearest normal"),
     )
+
+
+def told_parts(reason: Reason, peak: Peak) -> dict[str, float]:
+    """What the method itself blames, brought to the scale of the unit's score."""
+    total = sum(reason.parts.values())
+    return {name: value / total * peak.score for name, value in reason.parts.items() if total}
 
 
 def unit_parts(model: Model, peak: Peak) -> dict[str, float]:

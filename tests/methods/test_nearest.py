@@ -228,6 +228,12 @@ def test_extend_equals_fit_on_all(cap: dict[str, int]) -> None:
     same(fitted(four(), **cap), method)
 
 
+def test_the_same_footage_again_changes_nothing() -> None:
+    method = fitted(four())
+    method.extend(iter(four()[:2]))
+    same_content(fitted(four()), method)
+
+
 def test_prepare_starts_over() -> None:
     method = fitted(four())
     method.prepare(video("d", "t"))

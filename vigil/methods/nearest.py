@@ -312,11 +312,13 @@ def joined(one: Any, two: Any) -> Any:
 
 
 def thinned(rows: Any, most: int, slack: int = 1) -> Any:
-    """At most `most` rows of each scene, those with the lowest keys, in the order of scene and key;
-    left as they are while there are not more than `slack` times as many."""
+    """At most `most` rows of each scene, those with the lowest keys, in the order of scene and key,
+    each once; left as they are while there are not more than `slack` times as many."""
     if slack > 1 and len(rows.key) <= slack * most:
         return rows
     order = rows.key.argsort()
+    key = rows.key[order]
+    order = order[torch.cat([key[:1] == key[:1], key[1:] != key[:-1]])]  # the same footage again
     scene = rows.scene[order]
     kept = [order[scene == s][:most] for s in scene.unique()]
     return type(rows)(*(column[torch.cat(kept)] for column in rows)) if kept else rows
