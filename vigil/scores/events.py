@@ -66,14 +66,28 @@ class Threshold:
     def words(self) -> str:
         """For a person: where the threshold comes from."""
         how = "extrapolated from" if self.extrapolated else "counted on"
+        footage = (
+            f"{self.hours * 60:.1f} minutes"
+            if self.hours * 60 >= 1
+            else f"{self.hours * 3600:.0f} s"
+        )
         return (
-            f"{self.value:.2f}, for at most {self.alarms_per_hour:g} false alarms an hour, {how} "
-            f"{self.hours * 60:.1f} minutes of normal footage ({self.counted} alarms there)"
+            f"{self.value:.2f}, for at most {count(self.alarms_per_hour, 'false alarm')} an hour, "
+            f"{how} {footage} of normal footage ({count(self.counted, 'alarm')} there)"
         )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON."""
         return dict(self.__dict__)
+
+
+def count(number: float, what: str) -> str:
+    """A number with its noun.
+
+    >>> count(1, "alarm"), count(0.5, "alarm")
+    ('1 alarm', '0.5 alarms')
+    """
+    return f"{number:g} {what}{'' if number == 1 else 's'}"
 
 
 def threshold(normal: Sequence[np.ndarray], fps: float, alarms_per_hour: float) -> Threshold:
