@@ -215,7 +215,7 @@ def rebuild(folder: Path, card: dict[str, Any]) -> Model:
     method.set_facts(card.get("facts", {}))
     method.scenes = tuple(card.get("scenes", ()))
     method.set_tensors({k[7:]: v for k, v in tensors.items() if k.startswith("method.")})
-    providers = make_providers(method) if not card.get("bare") else {}
+    providers = make_providers(method)
     for role, provider in providers.items():
         start = f"providers.{role}."
         own = {k[len(start) :]: v for k, v in tensors.items() if k.startswith(start)}

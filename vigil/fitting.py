@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,6 +27,8 @@ from vigil.sources import Progress, quiet
 from vigil.train.batches import Samples, bags
 from vigil.train.loop import train as train_loop
 from vigil.video.read import count_frames, part
+
+LOG = logging.getLogger("vigil")
 
 
 def method(name: str, *, seed: int = 0, base: Model | None = None, **keys: Any) -> Method:
@@ -140,16 +143,24 @@ def run_training(
         shown = "  ".join(f"{name} {value:.4g}" for name, value in terms.items())
         progress(f"train: {shown}", step, steps)
 
-    weak = model.method.supervision == "normal"
-    mine = [v for v in learn if v.label != "anomalous"] if weak else learn
-    val = None
-    try:
-        val = samples(held, "val")
-    except InputError:
-        if weak:
-            raise
-        # a weak or scene method may have no held-out video of every kind: then the last weights
-    train_loop(model.method, samples(mine, "train"), val, config, folder, tell, resume)
+    def usable(videos: list[Video]) -> list[Video]:
+        one_class = model.method.supervision == "normal"
+        return [v for v in videos if v.label != "anomalous"] if one_class else videos
+
+    val = samples(usable(held), "val") if drawable(model.method, held) else None
+    if val is None:
+        LOG.warning("no held-out video of every kind to validate on: the last weights are kept")
+    train = samples(usable(learn), "train")
+    train_loop(model.method, train, val, config, folder, tell, resume)
+
+
+def drawable(method: Method, videos: list[Video]) -> bool:
+    """Whether a validation batch can be drawn: every label, or every scene, must be there."""
+    if method.supervision == "video-label":
+        return {video.label for video in videos} >= {"normal", "anomalous"}
+    if method.supervision == "scene":
+        return {video.scene for video in videos} >= set(method.scenes)
+    return any(video.label != "anomalous" for video in videos)
 
 
 def finish(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -38,6 +39,8 @@ def train(
     resume: bool = False,
 ) -> Method:
     """Train to the last step; the method then holds the weights with the best validation loss."""
+    if not resume:
+        forget(out)
     trainer = Trainer(method, samples, val, config, out)
     start = trainer.resume() if resume else 0
     for step in range(start, trainer.steps):
@@ -45,6 +48,13 @@ def train(
         if progress:
             progress(step + 1, trainer.steps, terms)
     return trainer.finish()
+
+
+def forget(out: Path) -> None:
+    """Clear what a run that was killed here left, so that none of it enters a new one."""
+    for name in ("best.safetensors", "metrics.jsonl"):
+        (out / name).unlink(missing_ok=True)
+    shutil.rmtree(out / "last", ignore_errors=True)
 
 
 class Trainer:
