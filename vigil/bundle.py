@@ -118,8 +118,14 @@ class Model:
 
 
 def make_providers(method: Method) -> dict[str, Provider]:
-    """The providers a method names, by role; each registry class makes one from no arguments."""
-    return {role: plugins.find("providers", name)() for role, name in method.providers.items()}
+    """The providers a method names, by role: "name", or "name:file" for one that reads a file
+    (weights, or a .toml of settings), e.g. objects "onnx:people.toml"."""
+    made = {}
+    for role, text in method.providers.items():
+        name, _, file = text.partition(":")
+        kind = plugins.find("providers", name)
+        made[role] = kind(file) if file else kind()
+    return made
 
 
 def save(model: Model, folder: Path | str) -> Path:

@@ -12,7 +12,7 @@ import traceback
 
 import typer
 
-from vigil.commands import data, learn, look, other
+from vigil.commands import data, features, learn, look, other
 from vigil.errors import StorageError, VigilError
 from vigil.files import FULL
 
@@ -35,7 +35,8 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 for command in (
-    learn.fit, look.score, look.evaluate, look.show, other.demo, other.methods, other.doctor,
+    learn.fit, features.extract, look.score, look.evaluate, look.show, other.demo, other.methods,
+    other.doctor, features.backbones,
 ):  # fmt: skip
     app.command()(command)
 

@@ -133,7 +133,7 @@ ARRAYS = {
 }  # fmt: skip
 
 
-class _Unpickler(pickle.Unpickler):
+class SafeUnpickler(pickle.Unpickler):
     """Builds plain containers and numpy arrays; any other name is refused unopened."""
 
     def __init__(self, file: io.BufferedIOBase, allowed: Iterable[tuple[str, str]]) -> None:
@@ -153,7 +153,7 @@ def load_pickle(path: Path | str, limit: int = 2**32) -> Any:
         if path.stat().st_size > limit:
             raise InputError(f"{path}: {path.stat().st_size} bytes; at most {limit} expected")
         with path.open("rb") as file:
-            return _Unpickler(file, ARRAYS).load()
+            return SafeUnpickler(file, ARRAYS).load()
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     except OSError as error:

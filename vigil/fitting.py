@@ -20,6 +20,7 @@ from vigil.bundle import Model
 from vigil.config import FitConfig, fit_config
 from vigil.data.base import Split
 from vigil.errors import ConfigError, InputError
+from vigil.extraction import check_features, kind_of
 from vigil.files import writing
 from vigil.methods.base import Method
 from vigil.records import Video
@@ -75,6 +76,9 @@ def fit(
     method.scenes = tuple(sorted({video.scene for video in learn}))
     model = Model(method.name, method, bundle.make_providers(method), ignore=ignore)
     model.card = make_card(method, learn, held, config)
+    if made := kind_of(learn):
+        model.card["features"] = made
+        check_features(model, [*learn, *held])
     for role, provider in model.providers.items():
         progress(f"{role}: learn", 0, 1)
         provider.fit(normal)

@@ -1,7 +1,7 @@
 """Names to things: methods, data sets and providers, Vigil's own and those of other packages.
 
-A package adds its own through an entry point of the group "vigil.methods", "vigil.data" or
-"vigil.providers", e.g. in its pyproject.toml:
+A package adds its own through an entry point of the group "vigil.methods", "vigil.data",
+"vigil.providers" or "vigil.backbones", e.g. in its pyproject.toml:
 
     [project.entry-points."vigil.methods"]
     mine = "my_package.mine:Mine"
@@ -21,6 +21,9 @@ from vigil.errors import ConfigError, unknown
 OWN: dict[str, dict[str, str]] = {
     "methods": {
         "nearest": "vigil.methods.nearest:Nearest",
+        "mil": "vigil.methods.mil:MIL",
+        "rtfm": "vigil.methods.rtfm:RTFM",
+        "s3r": "vigil.methods.s3r:S3R",
     },
     "data": {
         "street": "vigil.data.street:open_street",
@@ -37,17 +40,58 @@ OWN: dict[str, dict[str, str]] = {
         "dis": "vigil.features.flow:Dis",
         "dis-trail": "vigil.features.flow:DisTrail",
         "farneback": "vigil.features.flow:Farneback",
+        "flownet2-sd": "vigil.features.flownet2sd:FlowNet2SDFlow",
+        "onnx": "vigil.features.detectors:OnnxDetector",
+        "fasterrcnn-resnet50-fpn": "vigil.features.detectors:FasterRCNN",
+        "fasterrcnn-resnet50-fpn-v2": "vigil.features.detectors:FasterRCNNV2",
+        "fasterrcnn-mobilenet-v3-large-fpn": "vigil.features.detectors:FasterRCNNMobile",
+        "fasterrcnn-mobilenet-v3-large-320-fpn": "vigil.features.detectors:FasterRCNNMobile320",
+        "retinanet-resnet50-fpn": "vigil.features.detectors:RetinaNet",
+        "retinanet-resnet50-fpn-v2": "vigil.features.detectors:RetinaNetV2",
+        "fcos-resnet50-fpn": "vigil.features.detectors:FCOS",
+        "ssd300-vgg16": "vigil.features.detectors:SSD300",
+        "ssdlite320-mobilenet-v3-large": "vigil.features.detectors:SSDLite",
+        "raft-small": "vigil.features.raft:RaftSmall",
+        "raft-large": "vigil.features.raft:RaftLarge",
+        "deeplabv3-resnet101": "vigil.features.segmentation:DeepLabResNet101",
+        "deeplabv3-resnet50": "vigil.features.segmentation:DeepLabResNet50",
+        "deeplabv3-mobilenet-v3-large": "vigil.features.segmentation:DeepLabMobile",
+        "foreground-segmentation": "vigil.features.segmentation:ForegroundSegmentation",
         "given-rows": "vigil.features.rows:GivenRows",
+    },
+    "backbones": {
+        "c3d": "vigil.features.c3d:C3D",
+        "i3d-inception": "vigil.features.i3d_inception:I3DInception",
+        "i3d-inception-squash": "vigil.features.i3d_inception:I3DInceptionSquash",
+        "i3d-r50": "vigil.features.i3d_resnet:I3DResNet50",
+        "r3d-50": "vigil.features.resnet3d:R3D50",
+        "r3d-101": "vigil.features.resnet3d:R3D101",
+        "r3d-152": "vigil.features.resnet3d:R3D152",
+        "r3d-18": "vigil.features.torchvision_video:R3D18",
+        "mc3-18": "vigil.features.torchvision_video:MC318",
+        "r2plus1d-18": "vigil.features.torchvision_video:R2Plus1D18",
+        "s3d": "vigil.features.torchvision_video:S3D",
+        "swin3d-t": "vigil.features.torchvision_video:Swin3DT",
+        "swin3d-s": "vigil.features.torchvision_video:Swin3DS",
+        "swin3d-b": "vigil.features.torchvision_video:Swin3DB",
+        "mvit-v2-s": "vigil.features.torchvision_video:MViTV2S",
+        "clip-vit-b-32": "vigil.features.image_encoders:ClipB32",
+        "clip-vit-b-16": "vigil.features.image_encoders:ClipB16",
+        "clip-vit-l-14": "vigil.features.image_encoders:ClipL14",
+        "clip-vit-l-14-squash-bgr": "vigil.features.image_encoders:ClipL14SquashBGR",
+        "pixels": "vigil.features.plain_rows:Pixels",
+        "motion": "vigil.features.plain_rows:Motion",
     },
 }
 ALIASES = {
     "ped1": "ucsd-ped1", "ped2": "ucsd-ped2", "cuhk-avenue": "avenue", "shanghai": "shanghaitech",
 }  # fmt: skip
-added: dict[str, dict[str, Any]] = {"methods": {}, "data": {}, "providers": {}}
+FAMILIES = {"timm:": "vigil.features.image_encoders:timm_backbone"}  # any name with this start
+added: dict[str, dict[str, Any]] = {"methods": {}, "data": {}, "providers": {}, "backbones": {}}
 
 
 def names(group: str) -> list[str]:
-    """All known names of a group: "methods", "data" or "providers"."""
+    """All known names of a group: "methods", "data", "providers" or "backbones"."""
     return sorted(
         {*OWN[group], *added[group], *(e.name for e in entry_points(group=f"vigil.{group}"))}
     )
@@ -59,8 +103,10 @@ def find(group: str, name: str) -> Any:
     if name in added[group]:
         return added[group][name]
     if name in OWN[group]:
-        module, _, attribute = OWN[group][name].partition(":")
-        return getattr(import_module(module), attribute)
+        return imported(OWN[group][name])
+    for start, family in FAMILIES.items() if group == "backbones" else ():
+        if name.startswith(start):
+            return imported(family)(name)
     for entry in entry_points(group=f"vigil.{group}"):
         if entry.name == name:
             try:
@@ -70,6 +116,12 @@ def find(group: str, name: str) -> Any:
                     f"the package that adds {name!r} fails to import: {error}"
                 ) from error
     raise unknown(group.rstrip("s") if group != "data" else "data set", name, names(group))
+
+
+def imported(place: str) -> Any:
+    """The attribute "package.module:attribute"."""
+    module, _, attribute = place.partition(":")
+    return getattr(import_module(module), attribute)
 
 
 def add(group: str, things: Mapping[str, Any]) -> None:

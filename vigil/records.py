@@ -20,10 +20,17 @@ Kind = Literal["frames", "objects", "places", "features"]
 
 
 class Frame(NamedTuple):
-    """One picture: `image` (H, W, 3) uint8 RGB, `time` in seconds from the first frame."""
+    """One picture: `image` (H, W, 3) uint8 RGB, `time` in seconds from the first frame; `lost`
+    counts the damaged packets that were passed over just before it."""
 
     image: np.ndarray
     time: float
+    lost: int = 0
+
+    def missing(self, before: float, fps: float) -> int:
+        """Frames that damage took away between the one at time `before` and this one."""
+        gap = round((self.time - before) * fps) - 1 if self.lost else 0
+        return min(max(gap, 0), self.lost)
 
 
 @dataclass(frozen=True)

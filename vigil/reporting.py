@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from vigil import bundle, pipeline
 from vigil.bundle import Model
 from vigil.data.base import TestSplit
 from vigil.errors import InputError, VigilError, unknown
+from vigil.extraction import check_features, ready, with_features
 from vigil.files import writing
 from vigil.pages import (
     evaluation_page,
@@ -93,6 +94,8 @@ def score_source(
     clips: bool = False,
     annotated: bool = False,
     report: Path | None = None,
+    features: Path | None = None,
+    weights: Path | None = None,
     progress: Progress = quiet,
 ) -> Result:
     """Score a video, a folder or a data set and write what was found."""
@@ -100,6 +103,7 @@ def score_source(
     limit = threshold_of(model, alarms_per_hour)
     failures: dict[str, str] = {}
     videos = list(openable(source, root, failures, progress))
+    videos, notes = with_rows(model, videos, features, weights)
     peaks: dict[str, list[Peak]] | None = {} if report else None
     scores = pipeline.score_all(
         model, videos, as_live=as_live, smoothing=smoothing, peaks=peaks, progress=progress,
@@ -118,7 +122,7 @@ def score_source(
     result.files = ["scores.parquet", "units.parquet", "events.json", "events.csv"]
     kept = [video for video in videos if video.name in scores]
     remarks = (note for video in kept for note in pipeline.remarks(model, video))
-    result.notes = pipeline.gathered(remarks)
+    result.notes = pipeline.gathered([*notes, *remarks])
     for video in kept:
         if clips:
             result.files += write_clips(folder / "clips", video, found[video.name])
@@ -180,6 +184,15 @@ def threshold_of(model: Model, alarms_per_hour: float | None = None) -> Threshol
     return model.calibration.threshold(alarms_per_hour)
 
 
+def with_rows(
+    model: Model, videos: Iterable[Video], features: Path | None, weights: Path | None
+) -> tuple[list[Video], list[str]]:
+    """Videos with the features the model needs, from a folder or to be made as they are read."""
+    given = with_features(videos, features, "test")
+    ready(model, given, weights)
+    return given, check_features(model, given)
+
+
 def evaluate_source(
     what: Path,
     data: str,
@@ -188,6 +201,8 @@ def evaluate_source(
     split: str | None = None,
     as_live: bool = False,
     report: Path | None = None,
+    features: Path | None = None,
+    weights: Path | None = None,
     progress: Progress = quiet,
 ) -> Report:
     """Measure a model or saved scores on a test part; with `report`, write page and pictures."""
@@ -195,14 +210,17 @@ def evaluate_source(
     test, name = opened.test, opened.name + (f" {opened.variant}" if opened.variant else "")
     peaks: dict[str, list[Peak]] = {}
     model: Model | None = None
+    notes: list[str] = []
     if (what / tables.FRAMES).is_file():
         scores = tables.read(what)
     else:
         model = bundle.load(what)
+        videos, notes = with_rows(model, test, features, weights)
         scores = pipeline.score_all(
-            model, test, as_live=as_live, peaks=peaks if report else None, progress=progress
+            model, videos, as_live=as_live, peaks=peaks if report else None, progress=progress
         )
     found = pipeline.evaluate(scores, test, data=name)
+    found = replace(found, notes=(*found.notes, *pipeline.gathered(notes)))
     if not found.made["videos"]:
         raise InputError("; ".join(found.notes[:1]) or f"{data}: the test part holds no video")
     if report:

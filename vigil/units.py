@@ -77,8 +77,8 @@ class Cutter:
         """The end of the video: the windows of the tail."""
         if not self.count:
             raise InputError(f"{self.video.source}: no frame in it")
-        rows = self.trackers["features"].finish() if "features" in self.trackers else []
-        cuts = self.take_rows(rows)
+        left = {role: tracker.finish() for role, tracker in self.trackers.items()}
+        cuts = self.take_rows(left.get("features", []))
         for name, window in self.windows.items():
             if window.kind == "features":
                 cuts += self.last_rows(name, window)
@@ -273,10 +273,11 @@ def paced(
     passed, so frames of a faster video stand for 0 or 1 ticks, those of a slower one for more.
     """
     same = abs(video.fps / fps - 1) < 0.02
-    passed = 0
+    passed, before = 0, 0.0
     for frame in video.frames(short_side):
-        ticks = 1 if same else int((frame.time + 1e-6) * fps) + 1 - passed
-        passed += ticks
+        lost = frame.missing(before, fps)  # what comes after damage keeps its place
+        ticks = 1 + lost if same else int((frame.time + 1e-6) * fps) + 1 - passed
+        passed, before = passed + ticks, frame.time
         yield without_ignored(frame, ignore), ticks
 
 

@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import clips
 import cv2
+import movies
 import numpy as np
 import pytest
 
@@ -26,12 +26,12 @@ def save(path: Path, image: np.ndarray) -> None:
 @pytest.fixture
 def folder(tmp_path):
     for i in range(12):  # 1.png .. 12.png: as text, 10 would come before 2
-        save(tmp_path / "street 3" / f"{i + 1}.png", clips.numbered(i))
+        save(tmp_path / "street 3" / f"{i + 1}.png", movies.numbered(i))
     return tmp_path / "street 3"
 
 
 def numbers(video, short_side=None):
-    return [clips.number(frame.image) for frame in video.frames(short_side)]
+    return [movies.number(frame.image) for frame in video.frames(short_side)]
 
 
 def test_natural_order_times_and_size(folder):
@@ -55,7 +55,7 @@ def test_stray_files_are_passed_over(folder):
 
 def test_chosen_files_and_suffixes(folder):
     for i in range(3):
-        save(folder / f"{i:04d}.bmp", clips.numbered(100 + i))
+        save(folder / f"{i:04d}.bmp", movies.numbered(100 + i))
     assert numbers(open_images(folder, suffixes=[".bmp"])) == [100, 101, 102]
     assert numbers(open_images(folder, files=["5.png", "3.png"])) == [4, 2]
 
@@ -83,7 +83,7 @@ def test_grey_and_sixteen_bits(tmp_path, suffix):
 def test_a_broken_image_is_named(folder):
     (folder / "7.png").write_bytes((folder / "7.png").read_bytes()[:40])
     frames = open_video(folder).frames()
-    assert [clips.number(next(frames).image) for _ in range(6)] == list(range(6))
+    assert [movies.number(next(frames).image) for _ in range(6)] == list(range(6))
     with pytest.raises(InputError, match=r"7\.png"):
         next(frames)
     (folder / "1.png").write_bytes(b"")
@@ -92,7 +92,7 @@ def test_a_broken_image_is_named(folder):
 
 
 def test_a_change_of_size_names_both(folder):
-    save(folder / "5.png", clips.numbered(4, 32, 48))
+    save(folder / "5.png", movies.numbered(4, 32, 48))
     with pytest.raises(InputError, match=r"5\.png: 48x32 .* 96x64"):
         list(open_video(folder).frames())
 
@@ -125,7 +125,7 @@ for verb in (open_video, find_videos):
 def test_an_unreadable_folder_is_named(tmp_path):
     closed = tmp_path / "closed"
     closed.mkdir()
-    save(closed / "1.png", clips.numbered(0))
+    save(closed / "1.png", movies.numbered(0))
     closed.chmod(0)
     command = [sys.executable, "-c", UNREADABLE, str(closed)]
     done = subprocess.run(command, capture_output=True, text=True)

@@ -12,8 +12,8 @@ import threading
 from fractions import Fraction
 from pathlib import Path
 
-import clips
 import cv2
+import movies
 import numpy as np
 import pytest
 import scipy.io
@@ -27,22 +27,22 @@ DATA = Path(os.environ.get("VIGIL_DATA", Path(__file__).parents[3] / "shared" / 
 
 
 def pictures(n: int, height: int = 64, width: int = 96) -> list[np.ndarray]:
-    return [clips.numbered(i, height, width) for i in range(n)]
+    return [movies.numbered(i, height, width) for i in range(n)]
 
 
 def numbers(video: Video, short_side: int | None = None) -> list[int]:
-    return [clips.number(frame.image) for frame in video.frames(short_side)]
+    return [movies.number(frame.image) for frame in video.frames(short_side)]
 
 
 @pytest.fixture
 def ten(tmp_path):
-    return clips.make(tmp_path / "ten.mp4", pictures(10))
+    return movies.make(tmp_path / "ten.mp4", pictures(10))
 
 
 # -- what comes out ------------------------------------------------------------------------------
 def test_frames_are_exact_and_in_order_with_b_frames(tmp_path):
     b_frames = {"bf": "3", "b-adapt": "0", "g": "30"}
-    video = open_video(clips.make(tmp_path / "b.mp4", pictures(75), options=b_frames))
+    video = open_video(movies.make(tmp_path / "b.mp4", pictures(75), options=b_frames))
     assert numbers(video) == list(range(75))
     assert count_frames(video) == 75
     assert (video.name, video.fps, video.size) == ("b", 25, (64, 96))
@@ -53,13 +53,13 @@ def test_frames_are_exact_and_in_order_with_b_frames(tmp_path):
 @pytest.mark.parametrize("suffix, codec", [("avi", "mpeg4"), ("mkv", "ffv1"), ("mov", "mjpeg")])
 def test_other_containers(tmp_path, suffix, codec):
     pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
-    path = clips.make(tmp_path / f"v.{suffix}", pictures(12), codec=codec, pix_fmt=pix_fmt)
+    path = movies.make(tmp_path / f"v.{suffix}", pictures(12), codec=codec, pix_fmt=pix_fmt)
     assert numbers(open_video(path)) == list(range(12))
 
 
 def test_variable_frame_rate_keeps_every_time(tmp_path):
     pts = [7, 8, 12, 100, 101, 350, 1007]
-    path = clips.make(tmp_path / "v.mkv", pictures(7), pts=pts, unit=Fraction(1, 1000))
+    path = movies.make(tmp_path / "v.mkv", pictures(7), pts=pts, unit=Fraction(1, 1000))
     video = open_video(path)
     assert [f.time for f in video.frames()] == [(p - 7) / 1000 for p in pts]
     assert numbers(video) == list(range(7))
@@ -86,7 +86,7 @@ def test_first_time_may_be_missing():
 
 
 def test_one_frame(tmp_path):
-    video = open_video(clips.make(tmp_path / "one.mp4", pictures(1)))
+    video = open_video(movies.make(tmp_path / "one.mp4", pictures(1)))
     assert numbers(video) == [0] and count_frames(video) == 1 and 0 < video.fps <= 1000
 
 
@@ -94,7 +94,7 @@ def test_one_frame(tmp_path):
 def test_odd_sizes(tmp_path, height, width):
     ramp = np.linspace(30, 220, width, dtype=np.uint8)
     image = np.broadcast_to(ramp[None, :, None], (height, width, 3)).copy()
-    path = clips.make(tmp_path / "o.mkv", [image] * 3, codec="ffv1", pix_fmt="yuv444p")
+    path = movies.make(tmp_path / "o.mkv", [image] * 3, codec="ffv1", pix_fmt="yuv444p")
     video = open_video(path)
     for frame in video.frames():
         assert frame.image.shape == (height, width, 3)
@@ -107,7 +107,7 @@ def test_rotation_is_honoured(tmp_path, turn):
     upright = np.full((48, 80, 3), 40, np.uint8)
     upright[:12, :20] = 230  # a bright mark in the upper left
     stored = np.ascontiguousarray(np.rot90(upright, -turn // 90))
-    path = clips.make(tmp_path / "r.mp4", [stored] * 3, turn=turn)
+    path = movies.make(tmp_path / "r.mp4", [stored] * 3, turn=turn)
     video = open_video(path)
     assert video.size == (48, 80)
     for short_side in (None, 24):
@@ -125,7 +125,7 @@ def test_rotation_is_honoured(tmp_path, turn):
 def test_grey_and_ten_bits(tmp_path, pix_fmt, codec):
     ramp = np.linspace(16, 235, 96).astype(np.uint8)
     image = np.broadcast_to(ramp[None, :, None], (64, 96, 3)).copy()
-    video = open_video(clips.make(tmp_path / "g.mkv", [image] * 2, codec=codec, pix_fmt=pix_fmt))
+    video = open_video(movies.make(tmp_path / "g.mkv", [image] * 2, codec=codec, pix_fmt=pix_fmt))
     for frame in video.frames():
         assert frame.image.shape == (64, 96, 3) and frame.image.dtype == np.uint8
         assert np.abs(frame.image.astype(int) - image).max() <= 3
@@ -135,7 +135,7 @@ def test_grey_and_ten_bits(tmp_path, pix_fmt, codec):
 def test_colour_is_rgb(tmp_path, short_side):
     image = np.zeros((64, 96, 3), np.uint8)
     image[:] = (200, 60, 30)
-    video = open_video(clips.make(tmp_path / "c.mp4", [image] * 2))
+    video = open_video(movies.make(tmp_path / "c.mp4", [image] * 2))
     found = next(video.frames(short_side)).image.reshape(-1, 3).mean(0)
     assert np.abs(found - (200, 60, 30)).max() < 4
 
@@ -177,15 +177,15 @@ def test_frames_may_be_kept_and_written_to(ten):
     for short_side in (None, 24):
         kept = [f.image for f in open_video(ten).frames(short_side)]
         gc.collect()
-        assert [clips.number(image) for image in kept] == list(range(10))
+        assert [movies.number(image) for image in kept] == list(range(10))
         assert all(i.flags["C_CONTIGUOUS"] and i.dtype == np.uint8 for i in kept)
         kept[0][:] = 0
-        assert [clips.number(image) for image in kept] == list(range(10))
+        assert [movies.number(image) for image in kept] == list(range(10))
 
 
 def test_a_change_of_size_is_brought_to_the_first_size(tmp_path):
-    small = clips.make(tmp_path / "1.h264", pictures(5))
-    large = clips.make(tmp_path / "2.h264", pictures(5, 128, 192))
+    small = movies.make(tmp_path / "1.h264", pictures(5))
+    large = movies.make(tmp_path / "2.h264", pictures(5, 128, 192))
     both = tmp_path / "both.h264"
     both.write_bytes(small.read_bytes() + large.read_bytes())
     video = open_video(both)
@@ -247,7 +247,7 @@ def test_part(ten):
 
 def test_part_of_a_video_with_another_opener():
     def frames(short_side):
-        return (Frame(clips.numbered(i), i / 10) for i in range(8))
+        return (Frame(movies.numbered(i), i / 10) for i in range(8))
 
     video = Video("made", "memory", 10.0, (64, 96), frames)
     assert numbers(part(video, 0.2, 0.5)) == [2, 3, 4]
@@ -271,7 +271,7 @@ def test_find_videos(tmp_path):
 # -- bad input -----------------------------------------------------------------------------------
 def bad(tmp_path: Path, kind: str) -> Path:
     path = tmp_path / f"{kind}.mp4"
-    good = clips.make(tmp_path / "good.mp4", pictures(30))
+    good = movies.make(tmp_path / "good.mp4", pictures(30))
     if kind == "empty":
         path.touch()
     elif kind == "text":
@@ -281,7 +281,7 @@ def bad(tmp_path: Path, kind: str) -> Path:
     elif kind == "truncated":  # the index stands at the end and is lost
         path.write_bytes(good.read_bytes()[:-1500])
     elif kind == "sound":
-        clips.sound(path)
+        movies.sound(path)
     elif kind == "no_pictures":  # all of the container, none of the data
         data = bytearray(good.read_bytes())
         start = data.index(b"mdat") + 4
@@ -303,8 +303,8 @@ def test_bad_files_are_named(tmp_path, kind):
 def test_damage_in_the_middle_is_passed_over(tmp_path):
     rng = np.random.default_rng(0)
     grain = rng.integers(-15, 16, (60, 64, 96, 3))
-    images = [(clips.numbered(i) + g).astype(np.uint8) for i, g in enumerate(grain)]
-    path = clips.make(tmp_path / "hurt.mp4", images, options={"g": "10", "bf": "0"})
+    images = [(movies.numbered(i) + g).astype(np.uint8) for i, g in enumerate(grain)]
+    path = movies.make(tmp_path / "hurt.mp4", images, options={"g": "10", "bf": "0"})
     data = bytearray(path.read_bytes())
     middle = len(data) // 2
     data[middle : middle + 1500] = rng.bytes(1500)
@@ -320,7 +320,7 @@ def test_damage_in_the_middle_is_passed_over(tmp_path):
 
 
 def test_broken_packets_are_counted(tmp_path, caplog):
-    path = clips.make(tmp_path / "b.avi", pictures(20), codec="ffv1", pix_fmt="yuv444p",
+    path = movies.make(tmp_path / "b.avi", pictures(20), codec="ffv1", pix_fmt="yuv444p",
                       options={"g": "1", "slicecrc": "1"})  # fmt: skip
     data = path.read_bytes()
     chunks = [i for i in range(data.index(b"movi"), len(data)) if data[i : i + 4] == b"00dc"]
@@ -367,7 +367,7 @@ for path in sys.argv[1:]:
 def test_memory_does_not_grow_with_length(tmp_path):
     files = [str(tmp_path / "short.mp4"), str(tmp_path / "long.mp4")]
     for path, n in zip(files, (500, 5000), strict=True):
-        write_mp4(path, (clips.numbered(i % 256) for i in range(n)), 25)
+        write_mp4(path, (movies.numbered(i % 256) for i in range(n)), 25)
     command = [sys.executable, "-c", PEAK, *files]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     (short, low), (long, high) = (map(int, line.split()) for line in done.stdout.splitlines())

@@ -3,7 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import clips
+import movies
 import numpy as np
 import pytest
 
@@ -13,7 +13,7 @@ from vigil.video.write import write_clip, write_mp4
 
 
 def pictures(n, height=64, width=96):
-    return [clips.numbered(i, height, width) for i in range(n)]
+    return [movies.numbered(i, height, width) for i in range(n)]
 
 
 def test_what_is_written_is_read_back(tmp_path):
@@ -23,7 +23,7 @@ def test_what_is_written_is_read_back(tmp_path):
     assert write_mp4(path, iter(pictures(40)), 30000 / 1001) == 40
     video = open_video(path)
     assert video.fps == pytest.approx(30000 / 1001, rel=1e-6) and video.size == (64, 96)
-    assert [clips.number(f.image) for f in video.frames()] == list(range(40))
+    assert [movies.number(f.image) for f in video.frames()] == list(range(40))
     with av.open(str(path)) as file:
         context = file.streams.video[0].codec_context
         assert (context.name, context.pix_fmt) == ("h264", "yuv420p")
@@ -80,7 +80,7 @@ def test_bad_frames_leave_the_old_file(tmp_path, frames, message):
 
 def test_an_error_of_the_frames_passes_through(tmp_path):
     def frames():
-        yield clips.numbered(0)
+        yield movies.numbered(0)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -126,18 +126,18 @@ def test_write_clip(tmp_path):
     video = open_video(tmp_path / "v.mp4")
     assert write_clip(tmp_path / "clip.mp4", video, 5, 9) == 4
     clip = open_video(tmp_path / "clip.mp4")
-    assert [clips.number(f.image) for f in clip.frames()] == [5, 6, 7, 8] and clip.fps == 10
+    assert [movies.number(f.image) for f in clip.frames()] == [5, 6, 7, 8] and clip.fps == 10
 
     seen = []
 
     def draw(image, index):
         seen.append(index)
-        return clips.numbered(200 + index)
+        return movies.numbered(200 + index)
 
     assert write_clip(tmp_path / "drawn.mp4", video, 18, 99, draw) == 2  # the video ends at 20
     assert seen == [18, 19] and count_frames(open_video(tmp_path / "drawn.mp4")) == 2
     drawn = open_video(tmp_path / "drawn.mp4").frames()
-    assert [clips.number(f.image) for f in drawn] == [218, 219]
+    assert [movies.number(f.image) for f in drawn] == [218, 219]
     with pytest.raises(ConfigError, match="clip"):
         write_clip(tmp_path / "x.mp4", video, 5, 5)
     with pytest.raises(InputError, match="no frames"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from vigil.commands.output import Root, Set, progress, say
+from vigil.commands.output import Features, Root, Set, progress, say
 
 if TYPE_CHECKING:
     from vigil.bundle import Model
@@ -32,10 +32,11 @@ def fit(
     base: Path | None = typer.Option(None, help="The model that the method stands on."),
     resume: bool = typer.Option(False, "--resume", help="Go on with the run in --out."),
     track: str = typer.Option("none", help="tensorboard, wandb, mlflow; comma-separated."),
+    features: Path | None = Features,
     data_split: str | None = typer.Option(None, "--split", help="A variant of the data set."),
 ) -> None:
     """Learn what is normal (or what weak labels say) and calibrate on held-out normal footage."""
-    from vigil import bundle, fitting, sources
+    from vigil import bundle, extraction, fitting, sources
     from vigil.errors import ConfigError
 
     own, common = read_keys(method, preset, set_ or [], track)
@@ -44,6 +45,8 @@ def fit(
     with progress() as tell:
         train, held = sources.find_training(source, root, split=data_split, progress=tell)
         held = sources.find_training(val, root, progress=tell)[0] if val else held
+        train = extraction.with_features(train, features, "train")
+        held = held and extraction.with_features(held, features, "train")
         if extend:
             model = bundle.load(extend)
             if model.name != method:

@@ -6,7 +6,17 @@ from pathlib import Path
 
 import typer
 
-from vigil.commands.output import Json, Root, as_json, progress, readable, say, table
+from vigil.commands.output import (
+    Features,
+    Json,
+    Root,
+    Weights,
+    as_json,
+    progress,
+    readable,
+    say,
+    table,
+)
 
 
 def score(
@@ -24,6 +34,8 @@ def score(
     clips: bool = typer.Option(False, "--clips", help="Write each event as a short .mp4."),
     annotated: bool = typer.Option(False, "--annotated", help="Write the whole video, painted."),
     report: Path | None = typer.Option(None, help="Write an HTML report and PNGs there."),
+    features: Path | None = Features,
+    weights: Path | None = Weights,
     json: bool = Json,
 ) -> None:
     """Score every frame; write scores.parquet, units.parquet, events.json and events.csv."""
@@ -32,7 +44,8 @@ def score(
     with progress() as tell:
         result = reporting.score_source(
             model, source, out, root=root, alarms_per_hour=alarms_per_hour, smoothing=smoothing,
-            as_live=as_live, clips=clips, annotated=annotated, report=report, progress=tell,
+            as_live=as_live, clips=clips, annotated=annotated, report=report,
+            features=features, weights=weights, progress=tell,
         )  # fmt: skip
     if json:
         as_json(result.as_dict())
@@ -56,6 +69,8 @@ def evaluate(
     split: str | None = typer.Option(None, help="A variant of the data set, e.g. weak."),
     as_live: bool = typer.Option(False, "--as-live", help="Score as a camera would have."),
     report: Path | None = typer.Option(None, help="Write an HTML report and PNGs there."),
+    features: Path | None = Features,
+    weights: Path | None = Weights,
     json: bool = Json,
 ) -> None:
     """Measure against the truth of a test part; every number says how it was obtained."""
@@ -65,8 +80,9 @@ def evaluate(
 
     with progress() as tell:
         found = reporting.evaluate_source(
-            what, data, root=root, split=split, as_live=as_live, report=report, progress=tell
-        )
+            what, data, root=root, split=split, as_live=as_live, report=report,
+            features=features, weights=weights, progress=tell,
+        )  # fmt: skip
     rows = rows_of(found)
     if json:
         as_json({"rows": rows, "notes": found.notes, "made": found.made})

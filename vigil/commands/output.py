@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 Set = typer.Option(None, "--set", metavar="KEY=VALUE", help="A key of the method or of the fit.")
 Root = typer.Option(None, "--root", help="Folder of the data set (else VIGIL_DATA, user file).")
+Features = typer.Option(None, help="Folder of features, as `vigil extract` leaves it.")
+Weights = typer.Option(None, help="The published weights of the backbone, for videos without.")
 Json = typer.Option(False, "--json", help="Print JSON instead of a table.")
 
 

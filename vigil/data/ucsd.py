@@ -127,7 +127,7 @@ def _masks(base: Path, folder: Path, video: Video) -> Masks | None:
 
 
 def _mask_pictures(folder: Path, video: Video) -> np.ndarray:
-    frames = [image.any(axis=2) for image, _ in open_images(folder, name=video.name).frames()]
+    frames = [f.image.any(axis=2) for f in open_images(folder, name=video.name).frames()]
     check_length(video, len(frames), folder, "mask pictures")
     if frames[0].shape != video.size:
         raise InputError(f"{folder}: masks {frames[0].shape}; expected {video.size} as the video")

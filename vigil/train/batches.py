@@ -152,6 +152,8 @@ def see_all(
                 seen["track"] = tracks.see(seen["objects"], len(images))
             values.append(seen)
             images.append(frame.image)
+    for tracker in trackers.values():
+        tracker.finish()
     if not images:
         raise InputError(f"{video.source}: no frame in it")
     return np.stack(images), values

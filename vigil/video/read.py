@@ -118,13 +118,13 @@ class PartFrames(Opener):
         opener = self.video.open
         early = (short_side, self.start_s) if isinstance(opener, Opener) else (short_side,)
         first = None
-        for image, time in opener(*early):
+        for image, time, lost in opener(*early):
             if time >= self.stop_s:
                 return
             if time >= self.start_s:
                 first = time if first is None else first
                 if time - first >= start:
-                    yield Frame(image, time - first)
+                    yield Frame(image, time - first, lost)
 
     def times(self) -> Iterator[float]:
         kept = [time for time in self._all_times() if self.start_s <= time < self.stop_s]
@@ -153,24 +153,25 @@ class FileFrames(Opener):
         """(frames a second, (height, width) as shown) from the first frame that decodes."""
         decoded = self._decoded()
         try:
-            frame, _, fps = next(decoded)
+            frame, _, fps, _ = next(decoded)
             size = frame.height, frame.width
             return fps, size[::-1] if _quarter_turns(frame) % 2 else size
         finally:
             decoded.close()
 
     def times(self) -> Iterator[float]:
-        return (time for _, time, _ in self._decoded())
+        return (time for _, time, _, _ in self._decoded())
 
     def __call__(self, short_side: int | None = None, start: float = 0.0) -> Iterator[Frame]:
         picture = None
-        for frame, time, _ in self._decoded():
+        for frame, time, _, lost in self._decoded():
             picture = picture or _Picture(frame, short_side)
             if time >= start:
-                yield Frame(picture(frame), time)
+                yield Frame(picture(frame), time, lost)
 
-    def _decoded(self) -> Generator[tuple[Any, float, float], None, None]:
-        """(FFmpeg's frame, its time, frames a second); InputError if there is not one."""
+    def _decoded(self) -> Generator[tuple[Any, float, float, int], None, None]:
+        """(FFmpeg's frame, its time, frames a second, packets lost before it); InputError if there
+        is not one."""
         import av
 
         count = 0
@@ -181,8 +182,8 @@ class FileFrames(Opener):
                 stream.thread_type, stream.codec_context.thread_count = "NONE", 1
                 fps = _rate(stream)
                 clock = _Clock(1 / fps)
-                for frame in _frames(container, stream, self.shown):
-                    yield frame, clock(frame.pts, frame.time_base), fps
+                for frame, lost in _frames(container, stream, self.shown):
+                    yield frame, clock(frame.pts, frame.time_base), fps, lost
                     count += 1
         except av.FFmpegError as error:
             raise InputError(
@@ -253,18 +254,20 @@ class _Clock:
         return self.base + (pts - self.zero) * unit.numerator / unit.denominator
 
 
-def _frames(container: Any, stream: Any, shown: str) -> Iterator[Any]:
-    """Every frame that decodes; packets that do not are counted and logged."""
+def _frames(container: Any, stream: Any, shown: str) -> Iterator[tuple[Any, int]]:
+    """Every frame that decodes, with the packets before it that did not; they are logged too."""
     import av
 
-    broken = 0
+    broken = told = 0
     for packet in _packets(container, stream, shown):
         try:
             frames = packet.decode() if packet is not None else stream.decode(None)
         except av.InvalidDataError:
             broken += 1
             continue
-        yield from frames
+        for frame in frames:
+            yield frame, broken - told
+            told = broken
     if broken:
         log.warning("%s: %d damaged packets were passed over", shown, broken)
 

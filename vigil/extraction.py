@@ -1,0 +1,151 @@
+"""`extract`, and what fit, score and evaluate do with features that were extracted before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vigil.bundle import Model
+from vigil.errors import ExtraError, InputError, ModelError
+from vigil.features.extract import Extraction, extract
+from vigil.features.extracted import Extracted
+from vigil.features.store import Store, StoredRows, compare
+from vigil.features.workers import extract_with
+from vigil.records import Video
+from vigil.sources import Progress, find_source, known, open_data, quiet
+
+
+def extract_source(
+    source: str,
+    out: Path | None,
+    options: Mapping[str, Any],
+    *,
+    root: Path | None = None,
+    split: str | None = None,
+    workers: int = 1,
+    progress: Progress = quiet,
+) -> tuple[Path, Extraction]:
+    """Features of a data set (both parts), a folder or a video into `out`; see `vigil extract`.
+
+    options  of `Extracted`: backbone, weights, crops, stride, engine, dtype, threads
+    """
+    name = str(options["backbone"]).replace(":", "-").replace("/", "-")
+    folder = out or Path("features") / f"{Path(source).name}-{name}"
+    total = Extraction()
+    for part, videos in parts_of(source, root, split, progress).items():
+        place = folder / part
+
+        def tell(words: str, done: int, of: int, part: str = part) -> None:
+            progress(f"extract {part}: {words}".replace(" :", ":"), done, of)
+
+        if workers > 1:
+            found = extract_with(workers, videos, place, options, tell)
+        else:
+            found = extract(videos, place, Extracted(**options), tell)
+        total.add(found)
+    return folder, total
+
+
+def parts_of(
+    source: str, root: Path | None, split: str | None, progress: Progress
+) -> dict[str, list[Video]]:
+    """{"train": ..., "test": ...} of a data set, validation with the training; {"": ...} else."""
+    if known(source) or (Path(source).expanduser() / "vigil.toml").is_file():
+        data = open_data(source, root, split=split, progress=progress)
+        return {"train": [*data.train, *(data.val or ())], "test": list(data.test)}
+    return {"": find_source(source, root, progress)}
+
+
+def with_features(videos: Iterable[Video], folder: Path | None, part: str) -> list[Video]:
+    """The videos with their extracted rows given; `folder` as `extract` left it. None: as is."""
+    videos = list(videos)
+    if folder is None:
+        return videos
+    store = Store(folder / part if (folder / part).is_dir() else folder)
+    return [
+        replace(video, given={**video.given, "features": store.given(video.name)})
+        for video in videos
+    ]
+
+
+def kind_of(videos: Iterable[Video]) -> dict[str, Any]:
+    """What made the given features, for a model's card; {} where no file says."""
+    for video in videos:
+        rows = video.given.get("features")
+        if isinstance(rows, StoredRows):
+            header = rows.header
+            run = {"crops": header.crops, "engine": header.engine, "dtype": header.dtype}
+            return {**header.identity(), **run}
+    return {}
+
+
+def check_features(model: Model, videos: Iterable[Video]) -> list[str]:
+    """Notes on features unlike those of training; `InputError` where they are of another kind."""
+    wanted, notes = model.card.get("features"), []
+    for video in videos:
+        rows = video.given.get("features")
+        if wanted and isinstance(rows, StoredRows):
+            compare(rows.header.identity(), wanted, rows.path)
+            if rows.header.crops != wanted["crops"]:
+                notes.append(
+                    f"{video.name}: features of {rows.header.crops} crops, the model was fitted "
+                    f"on {wanted['crops']}"
+                )
+    return notes
+
+
+def ready(model: Model, videos: Iterable[Video], weights: Path | None = None) -> None:
+    """Let a model that stands on features make them itself, for videos that bring none.
+
+    Raises ModelError where the weights are not those that the model's features were made with.
+    """
+    if model.method.providers.get("features") != "given-rows":
+        return
+    bare = [video for video in videos if "features" not in video.given]
+    if not bare:
+        return
+    wanted = model.card.get("features")
+    if not wanted:
+        raise InputError(
+            f"{bare[0].source}: no features came with it, and the model's card does not say how "
+            "its own were made; give --features DIR"
+        )
+    model.providers["features"] = Either(maker_of(wanted, weights), model.providers["features"])
+
+
+def maker_of(wanted: Mapping[str, Any], weights: Path | None) -> Extracted:
+    """The backbone that makes such features, under the engine they were made with."""
+    options = {"weights": weights, "crops": wanted["crops"], "stride": wanted["stride"]}
+    maker = Extracted(wanted["backbone"], **options, engine=wanted["engine"], dtype=wanted["dtype"])
+    if maker.hash != wanted["weights"]:
+        found = f"{weights} (SHA-256 {maker.hash[:16]}...)" if weights else "none"
+        raise ModelError(
+            f"weights of {wanted['backbone']}: found {found}; the model's features were made with "
+            f"SHA-256 {wanted['weights'][:16]}...: give that file with --weights"
+        )
+    if maker.backbone.preprocessing != wanted["preprocessing"]:
+        raise ModelError(
+            f"{wanted['backbone']} of this version prepares frames in another way than the "
+            "model's features were made with; extract and fit again"
+        )
+    try:
+        maker.runner()
+    except ExtraError:  # made elsewhere, with a package that is not here: the gate guards parity
+        maker = Extracted(wanted["backbone"], **options)
+    return maker
+
+
+class Either(Extracted):
+    """Given rows where a video brings them, a backbone's where it brings none."""
+
+    def __init__(self, maker: Extracted, given: Any) -> None:
+        self.maker, self.from_file = maker, given
+
+    def start(self, video: Video, fps: float) -> Any:
+        source = self.from_file if "features" in video.given else self.maker
+        return source.start(video, fps)
+
+    def describe(self) -> dict[str, Any]:
+        return self.maker.describe()
