@@ -3,9 +3,9 @@
     python benchmarks/dictionary.py [--repeats 3] [--threads 1] [--out FILE]
 
 The rival is what the authors call, as near as today's scikit-learn comes to it: mini-batches of 32,
-two passes (their 100 batches are 1.6), no early stop, codes by OMP with two atoms a sample. Both get
-the same float32 samples, 2048 channels by V videos, in turns; a pair's ratio is taken before the
-median. The error is what the codes leave of the samples, relative, over all of them.
+two passes (their 100 batches are 1.6), no early stop, codes by OMP with two atoms a sample. Both
+get the same float32 samples, 2048 channels by V videos, in turns; a pair's ratio is taken before
+the median. The error is what the codes leave of the samples, relative, over all of them.
 
 Samples are made: non-negative, as features after a ReLU are, of `rank` common patterns and noise of
 a fifth of their size.

@@ -36,9 +36,11 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 for command in (
     learn.fit, features.extract, look.score, look.evaluate, look.show, other.demo, other.methods,
-    other.doctor, features.backbones,
+    other.doctor, features.backbones, features.dictionary,
 ):  # fmt: skip
     app.command()(command)
+app.command("import")(features.import_)
+app.add_typer(features.features, name="features")
 
 
 @app.callback(invoke_without_command=True)

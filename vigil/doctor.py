@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata as metadata
-import os
 import platform
 import shutil
 import sys
@@ -12,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 CORE = ("torch", "torchvision", "numpy", "scipy", "pydantic", "safetensors", "accelerate", "av",
-        "opencv-python-headless", "pyarrow", "typer", "rich", "matplotlib", "plotly")  # fmt: skip
-EXTRAS = {"tensorboard": "track"}
+        "opencv-python-headless", "pyarrow", "typer", "rich", "matplotlib", "plotly",
+        "pillow")  # fmt: skip
+EXTRAS = {"tensorboard": "track", "open_clip_torch": "clip", "timm": "clip", "openvino": "openvino",
+          "onnxruntime": "onnx", "ray": "ray"}  # fmt: skip
 
 
 def examine() -> list[dict[str, Any]]:
@@ -45,16 +46,12 @@ def package(name: str) -> dict[str, Any]:
 
 def processor() -> dict[str, Any]:
     """Cores, and the instructions that make bfloat16 fast."""
-    flags = ""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        lines = info.read_text(errors="replace").splitlines()
-        flags = next((line for line in lines if line.startswith("flags")), "")
-    units = [name for name in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if name in flags]
-    cores = os.cpu_count() or 1
-    return row(
-        "processor", f"{cores} cores, {units[0] if units else 'no vector units told'}", True, ""
-    )
+    from vigil.features.engines import cpu_facts
+
+    facts = cpu_facts()
+    units = [name for name in ("amx_bf16", "avx512_bf16") if facts[name]]
+    bf16 = f"bfloat16 by {units[0]}" if units else "no bfloat16 units"
+    return row("processor", f"{facts['model']}, {facts['cores']} cores, {bf16}", True, "")
 
 
 def device() -> dict[str, Any]:

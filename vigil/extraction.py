@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from vigil.bundle import Model
+from vigil.cluster import extract_on_ray
 from vigil.errors import ExtraError, InputError, ModelError
 from vigil.features.extract import Extraction, extract
 from vigil.features.extracted import Extracted
-from vigil.features.store import Store, StoredRows, compare
+from vigil.features.layouts import Item, find_items, given_item, missing
+from vigil.features.store import SUFFIX, Rows, StoredRows, compare
 from vigil.features.workers import extract_with
 from vigil.records import Video
-from vigil.sources import Progress, find_source, known, open_data, quiet
+from vigil.sources import Progress, find_source, find_training, known, open_data, quiet
+from vigil.video.read import count_frames
 
 
 def extract_source(
@@ -25,6 +28,7 @@ def extract_source(
     root: Path | None = None,
     split: str | None = None,
     workers: int = 1,
+    ray: str | None = None,
     progress: Progress = quiet,
 ) -> tuple[Path, Extraction]:
     """Features of a data set (both parts), a folder or a video into `out`; see `vigil extract`.
@@ -33,41 +37,79 @@ def extract_source(
     """
     name = str(options["backbone"]).replace(":", "-").replace("/", "-")
     folder = out or Path("features") / f"{Path(source).name}-{name}"
-    total = Extraction()
+    options, total = as_before(folder, options), Extraction()
+    maker = Extracted(**options)
     for part, videos in parts_of(source, root, split, progress).items():
-        place = folder / part
 
         def tell(words: str, done: int, of: int, part: str = part) -> None:
-            progress(f"extract {part}: {words}".replace(" :", ":"), done, of)
+            progress(f"extract{' ' * bool(part)}{part}: {words}", done, of)
 
-        if workers > 1:
-            found = extract_with(workers, videos, place, options, tell)
+        if ray:
+            total.add(extract_on_ray(ray, videos, folder / part, options, tell))
+        elif workers > 1:
+            total.add(extract_with(workers, videos, folder / part, maker, tell))
         else:
-            found = extract(videos, place, Extracted(**options), tell)
-        total.add(found)
+            total.add(extract(videos, folder / part, maker, tell))
     return folder, total
+
+
+def as_before(folder: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The engine of the files that are there already, unless one is asked for: one folder holds
+    features of one engine, and a second call need not measure again."""
+    there = next(iter(sorted(folder.rglob(f"*{SUFFIX}"))), None) if folder.is_dir() else None
+    if there is None or options.get("engine", "auto") != "auto":
+        return dict(options)
+    header = Rows(there).header
+    return {**options, "engine": header.engine, "dtype": header.dtype}
 
 
 def parts_of(
     source: str, root: Path | None, split: str | None, progress: Progress
 ) -> dict[str, list[Video]]:
-    """{"train": ..., "test": ...} of a data set, validation with the training; {"": ...} else."""
+    """{"train": ..., "val": ..., "test": ...} of a data set, as far as it has them; else {"": ...}.
+    A name may stand for one video in each part."""
     if known(source) or (Path(source).expanduser() / "vigil.toml").is_file():
         data = open_data(source, root, split=split, progress=progress)
-        return {"train": [*data.train, *(data.val or ())], "test": list(data.test)}
+        parts = {"train": data.train, "val": data.val or (), "test": data.test}
+        return {part: list(videos) for part, videos in parts.items() if len(videos)}
     return {"": find_source(source, root, progress)}
 
 
 def with_features(videos: Iterable[Video], folder: Path | None, part: str) -> list[Video]:
-    """The videos with their extracted rows given; `folder` as `extract` left it. None: as is."""
+    """The videos with their rows given, from `folder` or its part, in whatever layout they are
+    there (see `vigil.features.layouts`). None: as is."""
     videos = list(videos)
     if folder is None:
         return videos
-    store = Store(folder / part if (folder / part).is_dir() else folder)
-    return [
-        replace(video, given={**video.given, "features": store.given(video.name)})
-        for video in videos
-    ]
+    place = folder / part if (folder / part).is_dir() else folder
+    items = find_items(place)
+    missing(items, [video.name for video in videos], place)
+    given = [replace(video, given={**video.given, "features": rows_of(items[video.name], video)})
+             for video in videos]  # fmt: skip
+    return given
+
+
+def rows_of(item: Item, video: Video) -> StoredRows:
+    """A reader of one video's rows; those of other projects do not say how long the video is."""
+    if item.layout == "store":
+        return StoredRows(item.files[0], Rows(item.files[0]).header)
+    return given_item(item, count_frames(video))
+
+
+def training(
+    source: list[str],
+    val: list[str] | None,
+    root: Path | None,
+    *,
+    split: str | None,
+    features: Path | None,
+    progress: Progress,
+) -> tuple[list[Video], list[Video] | None]:
+    """Videos to learn from and to hold out, as `vigil fit` names them, with their features."""
+    train, held = find_training(source, root, split=split, progress=progress)
+    held = find_training(val, root, progress=progress)[0] if val else held
+    train = with_features(train, features, "train")
+    return train, held and with_features(held, features, "val")
 
 
 def kind_of(videos: Iterable[Video]) -> dict[str, Any]:
@@ -87,6 +129,7 @@ def check_features(model: Model, videos: Iterable[Video]) -> list[str]:
     for video in videos:
         rows = video.given.get("features")
         if wanted and isinstance(rows, StoredRows):
+            # rows of another project say nothing of their making but their layout and length
             compare(rows.header.identity(), wanted, rows.path)
             if rows.header.crops != wanted["crops"]:
                 notes.append(

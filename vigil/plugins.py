@@ -32,6 +32,8 @@ OWN: dict[str, dict[str, str]] = {
         "ucsd-ped2": "vigil.data.ucsd:open_ped2",
         "avenue": "vigil.data.avenue:open_avenue",
         "shanghaitech": "vigil.data.shanghaitech:open_shanghaitech",
+        "ucf-crime": "vigil.data.ucf_crime:open_ucf_crime",
+        "xd-violence": "vigil.data.xd_violence:open_xd_violence",
         "folder": "vigil.data.folder:open_folder",
     },
     "providers": {
@@ -85,6 +87,7 @@ OWN: dict[str, dict[str, str]] = {
 }
 ALIASES = {
     "ped1": "ucsd-ped1", "ped2": "ucsd-ped2", "cuhk-avenue": "avenue", "shanghai": "shanghaitech",
+    "ucf": "ucf-crime", "xd": "xd-violence",
 }  # fmt: skip
 FAMILIES = {"timm:": "vigil.features.image_encoders:timm_backbone"}  # any name with this start
 added: dict[str, dict[str, Any]] = {"methods": {}, "data": {}, "providers": {}, "backbones": {}}

@@ -35,6 +35,8 @@ from vigil.show.overlay import draw
 from vigil.sources import Progress, find_source, make_data, open_data, quiet
 from vigil.video.read import find_videos, open_video
 
+WRITTEN = ("scores.parquet", "units.parquet", "events.json", "events.csv")
+
 
 @dataclass
 class Result:
@@ -110,16 +112,13 @@ def score_source(
         failures=failures,
     )  # fmt: skip
     if not scores:
-        reasons = list(failures.values()) or ["no video found"]
-        more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
-        raise InputError(f"{source}: nothing could be scored: {reasons[0]}{more}")
+        raise nothing_scored(source, list(failures.values()) or ["no video found"])
     folder = out or scores_folder(model_path, source)
     made = {"model": str(model_path), "source": source, "card": model.card}
     pipeline.save_scores(folder, scores, limit, made)
     found = {n: find_events(s, limit.value, fps_of(s)) for n, s in scores.items()}
-    result = Result(folder, limit, [e for events in found.values() for e in events])
-    result.failures = failures
-    result.files = ["scores.parquet", "units.parquet", "events.json", "events.csv"]
+    events = [event for each in found.values() for event in each]
+    result = Result(folder, limit, events, failures=failures, files=list(WRITTEN))
     kept = [video for video in videos if video.name in scores]
     remarks = (note for video in kept for note in pipeline.remarks(model, video))
     result.notes = pipeline.gathered([*notes, *remarks])
@@ -135,6 +134,12 @@ def score_source(
         write_report(report, page)
         result.files.append(str(report / "report.html"))
     return result
+
+
+def nothing_scored(source: str, reasons: list[str]) -> InputError:
+    """The first reason, and how many more there are."""
+    more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+    return InputError(f"{source}: nothing could be scored: {reasons[0]}{more}")
 
 
 def scores_folder(model_path: Path, source: str) -> Path:

@@ -20,7 +20,7 @@ from vigil.scores.calibrate import Surprise
 from vigil.scores.calibrate import fit as fit_surprise
 from vigil.scores.smooth import Smoother, delay, smooth
 from vigil.scoring import FrameScorer, Scored, UnitScorer, without_tensors
-from vigil.units import Cut, Cutter, paced
+from vigil.units import Cut, Cutter, needs_pictures, paced
 
 
 class FrameScore(NamedTuple):
@@ -152,9 +152,11 @@ def stream(
         yield row._replace(smoothed=smoother.push(row.score))
 
 
-def frames_for(model: Model, video: Video) -> Iterator[tuple[Frame, int]]:
-    """The video's frames as the model sees them, each with how many ticks it stands for."""
-    return paced(video, model.fps, model.method.short_side, model.ignore)
+def frames_for(model: Model, video: Video, pictures: bool = False) -> Iterator[tuple[Frame, int]]:
+    """The video's frames as the model sees them, each with how many ticks it stands for; with
+    `pictures` also for a model that looks at rows of features alone."""
+    pictures = pictures or needs_pictures(model.method.windows, video)
+    return paced(video, model.fps, model.method.short_side, model.ignore, pictures)
 
 
 def score_video(
@@ -177,7 +179,7 @@ def score_video(
     scorer = Scorer(model, video, batch, as_live, peak_every=every)
     rows: list[FrameScore] = []
     newest, times = [], []  # of each source frame: the last tick it has passed, its time
-    for frame, count in frames_for(model, video):
+    for frame, count in frames_for(model, video, pictures=peaks is not None):
         for _ in range(count):
             rows += scorer.see(frame)
         newest.append(scorer.cutter.count - 1)

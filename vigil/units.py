@@ -18,6 +18,7 @@ from vigil.errors import InputError
 from vigil.features.base import FeatureRow, Provider, Tracker
 from vigil.features.tracks import Tracks
 from vigil.records import Frame, Units, Video, Window
+from vigil.video.images import Opener
 from vigil.video.windows import Place, at, tail
 
 
@@ -264,8 +265,29 @@ def join(parts: Iterable[Units]) -> Units | None:
     )  # fmt: skip
 
 
+NO_PICTURE = np.zeros((0, 0, 3), np.uint8)
+
+
+def needs_pictures(windows: Mapping[str, Window], video: Video) -> bool:
+    """Whether anything looks at the frames: not if all windows are rows that came with the video,
+    which then need not even be here."""
+    rows = all(window.kind == "features" for window in windows.values())
+    return not (rows and "features" in video.given and isinstance(video.open, Opener))
+
+
+def frames_of(video: Video, short_side: int | None, pictures: bool) -> Iterator[Frame]:
+    """The video's frames, without their pictures where nobody looks at them."""
+    if pictures or not isinstance(video.open, Opener):
+        return video.frames(short_side)
+    return (Frame(NO_PICTURE, time) for time in video.open.times())
+
+
 def paced(
-    video: Video, fps: float, short_side: int | None = None, ignore: np.ndarray | None = None
+    video: Video,
+    fps: float,
+    short_side: int | None = None,
+    ignore: np.ndarray | None = None,
+    pictures: bool = True,
 ) -> Iterator[tuple[Frame, int]]:
     """The video's frames, each with how many ticks of the rate `fps` it stands for.
 
@@ -274,11 +296,11 @@ def paced(
     """
     same = abs(video.fps / fps - 1) < 0.02
     passed, before = 0, 0.0
-    for frame in video.frames(short_side):
+    for frame in frames_of(video, short_side, pictures):
         lost = frame.missing(before, fps)  # what comes after damage keeps its place
         ticks = 1 + lost if same else int((frame.time + 1e-6) * fps) + 1 - passed
         passed, before = passed + ticks, frame.time
-        yield without_ignored(frame, ignore), ticks
+        yield without_ignored(frame, ignore if pictures else None), ticks
 
 
 def without_ignored(frame: Frame, ignore: np.ndarray | None) -> Frame:

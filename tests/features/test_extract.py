@@ -225,7 +225,7 @@ def test_two_workers_make_the_same_files(tmp_path: Path) -> None:
 
     videos = [open_video(film(tmp_path / f"{n}.mp4", 20, n)) for n in range(3)]
     extract(videos, tmp_path / "one", Extracted("motion"))
-    done = extract_with(2, videos, tmp_path / "two", {"backbone": "motion"}, lambda *_: None)
+    done = extract_with(2, videos, tmp_path / "two", Extracted("motion"), lambda *_: None)
     assert sorted(done.made) == ["0", "1", "2"] and done.frames == 60
     for n in range(3):
         a, b = (Rows(tmp_path / w / f"{n}.safetensors").read() for w in ("one", "two"))

@@ -215,21 +215,24 @@ def test_real_samples():
 
 # -- bad input --------------------------------------------------------------------------------
 class Evil:
+    def __init__(self, path):
+        self.path = str(path)
+
     def __reduce__(self):
-        return os.mkdir, ("/tmp/vigil_was_here",)
+        return os.mkdir, (self.path,)
 
 
 def test_a_malicious_array_is_refused_and_nothing_runs(tmp_path):
     evil = np.empty(1, object)
-    evil[0] = Evil()
+    evil[0] = Evil(tmp_path / "was_here")
     np.save(tmp_path / "a_i3d.npy", evil, allow_pickle=True)
     with pytest.raises(InputError, match=r"a_i3d\.npy: it asks for (posix|nt|os)\.mkdir.*plain"):
         read_features(tmp_path)
-    assert not os.path.exists("/tmp/vigil_was_here")
-    (tmp_path / "a_i3d.npy").write_bytes(pickle.dumps(Evil()))
+    assert not (tmp_path / "was_here").exists()
+    (tmp_path / "a_i3d.npy").write_bytes(pickle.dumps(Evil(tmp_path / "was_here")))
     with pytest.raises(InputError, match="not a readable array"):
         read_features(tmp_path)
-    assert not os.path.exists("/tmp/vigil_was_here")
+    assert not (tmp_path / "was_here").exists()
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

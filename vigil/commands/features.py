@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from vigil.commands.output import Json, Root, as_json, progress, say, table
+from vigil.commands.output import Json, Root, Set, as_json, progress, say, table
 
 
 def extract(
@@ -22,6 +22,7 @@ def extract(
     engine: str = typer.Option("auto", help="auto, torch, openvino or onnx."),
     dtype: str = typer.Option("auto", help="auto, float32, bf16 or int8."),
     workers: int = typer.Option(1, help="Processes that share the cores."),
+    ray: str | None = typer.Option(None, help="Address of a Ray cluster, HOST:6379."),
     root: Path | None = Root,
     data_split: str | None = typer.Option(None, "--split", help="A variant of the data set."),
     json: bool = Json,
@@ -33,8 +34,9 @@ def extract(
                "engine": engine, "dtype": dtype}  # fmt: skip
     with progress() as tell:
         folder, done = extract_source(
-            source, out, options, root=root, split=data_split, workers=workers, progress=tell
-        )
+            source, out, options, root=root, split=data_split, workers=workers, ray=ray,
+            progress=tell,
+        )  # fmt: skip
     if json:
         as_json({"folder": str(folder), **asdict(done), "frames_per_s": round(done.rate(), 1)})
     else:
@@ -72,3 +74,65 @@ def backbones(json: bool = Json) -> None:
         as_json(rows)
     else:
         table(rows, "vigil extract SOURCE --backbone NAME; also timm:MODEL")
+
+
+features = typer.Typer(help="Features in the layouts of other projects.", no_args_is_help=True)
+
+
+@features.command()
+def convert(
+    source: Path = typer.Argument(help="A folder or file of features, in any known layout."),
+    to: str = typer.Option(..., help="store, mil-txt, mil-txt-c, ten-crop-npy, crop-npy, ..."),
+    out: Path = typer.Option(..., "--out", help="The folder, or .h5 file, to write."),
+    layout: str = typer.Option("auto", "--from", help="The layout of SOURCE, if it is not plain."),
+) -> None:
+    """Write features in another layout."""
+    from vigil.features.layouts import convert as convert_all
+
+    with progress() as tell:
+        names = convert_all(
+            source, to, out, lambda done, of, name: tell(f"convert: {name}", done, of),
+            layout=layout,
+        )  # fmt: skip
+    say(f"{len(names)} videos as {to}: {out}")
+
+
+def dictionary(
+    data: str = typer.Argument(help="A data set, or a folder with a manifest."),
+    features: Path = typer.Option(..., help="Folder of features, in any known layout."),
+    kind: str = typer.Option("taskaware", help="taskaware, universal, both or textbook."),
+    out: Path = typer.Option(Path("."), "--out", help="Where the dictionary/ tree goes."),
+    percent: int | None = typer.Option(None, help="Atoms, as a share of the normal videos."),
+    universal: Path | None = typer.Option(None, help="A universal dictionary, .npy (rows, D)."),
+    root: Path | None = Root,
+    data_split: str | None = typer.Option(None, "--split", help="A variant of the data set."),
+) -> None:
+    """Learn a dictionary of normal features, in the layout of the S3R project."""
+    from vigil import dictionaries, extraction
+
+    with progress() as tell:
+        videos, _ = extraction.training(
+            [data], None, root, split=data_split, features=features, progress=tell
+        )
+        made = dictionaries.make(
+            videos, out, Path(data).name, kind, percent=percent, universal=universal, progress=tell
+        )
+    say(f"{made.shape[0]} atoms of {made.shape[1]}, from {made.videos} videos: {made.path}")
+
+
+def import_(
+    file: Path = typer.Argument(help="A checkpoint as its authors published it."),
+    method: str = typer.Option(..., help="The method it is of: mil, rtfm, s3r."),
+    out: Path = typer.Option(..., "--out", help="The model's folder to write."),
+    dictionary: Path | None = typer.Option(None, help="The dictionary of an s3r checkpoint."),
+    set_: list[str] = Set,
+) -> None:
+    """Make a model of a published checkpoint; nothing in the file is ever run."""
+    from vigil import plugins
+    from vigil.authors import import_checkpoint
+    from vigil.config import parse_set, split_keys
+
+    own, _ = split_keys(parse_set(set_ or []), plugins.find("methods", method).Config)
+    keys = {**own, "dictionary": str(dictionary)} if dictionary else own
+    import_checkpoint(file, method, out, **keys)
+    say(f"model: {out}; not calibrated: its threshold needs normal footage (`vigil fit --val`)")

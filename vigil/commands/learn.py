@@ -43,10 +43,9 @@ def fit(
     if extend and (own or common or val or ignore or base or resume):
         raise ConfigError("--extend keeps the model's own keys; give SOURCE, --root and --out only")
     with progress() as tell:
-        train, held = sources.find_training(source, root, split=data_split, progress=tell)
-        held = sources.find_training(val, root, progress=tell)[0] if val else held
-        train = extraction.with_features(train, features, "train")
-        held = held and extraction.with_features(held, features, "train")
+        train, held = extraction.training(
+            source, val, root, split=data_split, features=features, progress=tell
+        )
         if extend:
             model = bundle.load(extend)
             if model.name != method:
@@ -54,12 +53,8 @@ def fit(
             out = out or extend
             model = fitting.extend(model, train, out, tell)
         else:
-            made = fitting.method(
-                method,
-                seed=int(common.get("seed", 0)),
-                base=bundle.load(base) if base else None,
-                **own,
-            )
+            stands_on = bundle.load(base) if base else None
+            made = fitting.method(method, seed=int(common.get("seed", 0)), base=stands_on, **own)
             mask = sources.read_mask(ignore, train) if ignore else None
             out = out or fitting.new_run(method)
             model = fitting.fit(

@@ -61,9 +61,10 @@ def describe(dataset: DataSet, count: bool = False) -> dict[str, Any]:
     splits = {"train": dataset.train, "val": dataset.val, "test": dataset.test}
     parts = {part: _part(split, count) for part, split in splits.items() if split is not None}
     found = {f"{part} {what}": row[what] for part, row in parts.items() for what in row}
+    found |= dataset.info.get("found", {})
     expected = dataset.info.get("expected", {})
     facts = [{"what": w, "expected": e, "found": found.get(w)} for w, e in expected.items()]
-    known = {key: value for key, value in dataset.info.items() if key != "expected"}
+    known = {key: value for key, value in dataset.info.items() if key not in ("expected", "found")}
     return {
         "name": dataset.name,
         "variant": dataset.variant,

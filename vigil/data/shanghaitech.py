@@ -8,7 +8,8 @@
 The prefix before "_" is the scene; originally training videos have three digits after it, testing
 videos four. The weak split (238 videos to train on, 63 of them anomalous; 199 to test, 44 of them
 anomalous) deals the same videos anew, by lists that must lie in the folder: S3R's csv, RTFM's
-.list or the SH_Train_new.txt and SH_Test_NEW.txt of its makers.
+.list or the SH_Train_new.txt and SH_Test_NEW.txt of its makers. It opens without videos too, for
+work with features: lengths then come from the masks, S3R's json or the lists.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from vigil.data._weak_lists import Entry, Lists, files_below, matching, read_entries, read_lists
+from vigil.data._weak_truth import read_s3r
+from vigil.data._weak_videos import Finder, counted
 from vigil.data.base import DataSet, Split
 from vigil.data.folder import listing, videos_in
 from vigil.data.labels import (
@@ -28,7 +32,6 @@ from vigil.data.labels import (
     facts,
     frame_mask,
     load_npy,
-    read_text,
     test_split,
     with_boxes,
 )
@@ -57,12 +60,16 @@ EXPECTED = {
     "train videos": 330, "test videos": 107, "test frames": 40791, "abnormal test frames": 17326,
 }  # fmt: skip
 EXPECTED_WEAK = {"train videos": 238, "test videos": 199}
+WEAK_LABELS = {"anomalous": 63, "normal": 175}
+WEAK_COUNTS = {"anomalous": 44, "normal": 155}
+SIZE = (480, 856)  # taken for a video that is not here
 FOLDERS = ("{}/videos", "{}/frames", "{}")
 FRAME_MASKS = ("test_frame_mask", "testframemask", "frame_masks")
 LISTS = {
-    "train": ("shanghaitech.training.csv", "SH_Train_new.txt", "shanghai-i3d-train-10crop.list"),
-    "test": ("shanghaitech.testing.csv", "SH_Test_NEW.txt", "shanghai-i3d-test-10crop.list"),
+    "train": ("shanghaitech*train*.csv", "SH_Train_new*.txt", "*shanghai*train*.list"),
+    "test": ("shanghaitech*test*.csv", "SH_Test_NEW*.txt", "*shanghai*test*.list"),
 }
+GROUND_TRUTH = ("shanghaitech*ground_truth*.json",)
 
 
 def open_shanghaitech(
@@ -76,28 +83,31 @@ def open_shanghaitech(
     """ShanghaiTech (330 normal training videos, 107 test videos), whole or in part.
 
     `split="weak"` deals the videos by the weakly supervised lists; the label of a training video
-    then comes from its own frame mask, never from its place in a list. `scene` keeps one scene or
-    several ("01", ["01", "12"]). `fps` is that of frame folders. Raises `InputError` where no
-    known layout is found.
+    then comes from its own frame mask (or a list's column of labels), never from its place in a
+    list. `scene` keeps one scene or several ("01", ["01", "12"]). `fps` is that of frame folders.
+    Raises `InputError` where no known layout is found.
     """
     root = Path(root)
     if split not in (None, "weak"):
         raise unknown("split of shanghaitech", str(split), ["weak"])
     base = next((b for b in (root, root / "shanghaitech") if _folder(b, "testing")), None)
-    if base is None:
+    if base is None and split is None:
         raise InputError(
             f"{root}: no videos in testing/frames/01_0014/ or testing/videos/ below it"
         )
+    base = base or root
     train, test = (_videos(base, part, fps) for part in ("training", "testing"))
-    expected = EXPECTED
-    if split == "weak":
-        train, test = _deal(base, [*train, *test])
-        expected = EXPECTED_WEAK
+    weak = _Weak(base, [*train, *test], fps) if split == "weak" else None
+    if weak:
+        train, test = weak.train, weak.test
     train = with_boxes(_of_scene(train, scene), base, "train", min_confidence)
     test = with_boxes(_of_scene(test, scene), base, "test", min_confidence)
-    cite = CITE + (CITE_WEAK if split else "")
+    cite, expected = CITE + (CITE_WEAK if weak else ""), EXPECTED_WEAK if weak else EXPECTED
     info = facts(base, expected, train, test, licence=LICENCE, cite=cite, fps=FPS)
-    read = partial(_truth, base)
+    if weak:
+        info["expected"] |= {"train labels": WEAK_LABELS}
+        info |= weak.told()
+    read = partial(_truth, base, weak.ground if weak else {})
     return DataSet("shanghaitech", Split(train), test_split(test, read), None, split or "", info)
 
 
@@ -122,54 +132,96 @@ def _of_scene(videos: Iterable[Video], scene: str | Collection[str] | None) -> t
     return tuple(video for video in videos if not wanted or video.scene in wanted)
 
 
+# -- the weak split ------------------------------------------------------------------------------
 def read_list(path: Path) -> list[str]:
     """The video ids of a list: S3R's csv, "id,label[,frames]" rows, or RTFM's paths of features."""
-    ids = []
-    for line in read_text(path).splitlines():
-        name = line.split(",")[0].strip().replace("\\", "/").rpartition("/")[2]
-        name = name.removesuffix(".npy").removesuffix("_i3d").removesuffix("_c3d")
-        if name and name != "video-id":
-            ids.append(name)
-    double = {name for name in ids if ids.count(name) > 1}
-    if double:
-        raise InputError(f"{path}: {min(double)} is listed twice")
-    return ids
+    return [entry.name for entry in read_entries(path)]
 
 
 def weak_lists(root: Path) -> dict[str, list[str]]:
     """The ids of the weak split, {"train": ..., "test": ...}, from the lists below `root`."""
+    return {part: list(lists.entries) for part, lists in _lists(root, files_below(root)).items()}
+
+
+def _lists(root: Path, files: Sequence[Path]) -> dict[str, Lists]:
     found = {}
     for part, names in LISTS.items():
-        files = [file for name in names for file in sorted(root.rglob(name))]
-        if not files:
+        found[part] = read_lists(matching(files, names))
+        if not found[part].entries:
             raise InputError(f"{root}: no list of the weak split: one of {', '.join(names)}")
-        found[part] = read_list(files[0])
-    both = set(found["train"]) & set(found["test"])
+    both = set(found["train"].entries) & set(found["test"].entries)
     if both:
         raise InputError(f"{root}: {min(both)} is listed for training and for testing")
     return found
 
 
-def weak_label(base: Path, name: str) -> Label:
-    """Anomalous iff the video's own frame mask has a positive; three-digit ids are normal."""
+def weak_label(base: Path, name: str, kind: str = "") -> Label:
+    """Anomalous iff the video's own frame mask has a positive; three-digit ids are normal.
+
+    `kind` is what a list says of it ("1" anomalous, "0" normal, "" nothing): it counts where no
+    mask is, and `InputError` is raised where the two disagree.
+    """
     mask = _mask_file(base, name)
-    if mask is not None:
-        return "anomalous" if frame_mask(mask).any() else "normal"
-    if _was_testing(name):
-        raise InputError(f"{base}: no frame mask for video {name}, so its label is not known")
-    return "normal"
+    said: Label = "anomalous" if kind == "1" else "normal"
+    if mask is None and _was_testing(name):
+        if not kind:
+            raise InputError(f"{base}: no frame mask for video {name}, so its label is not known")
+        return said
+    found: Label = "anomalous" if mask is not None and frame_mask(mask).any() else "normal"
+    if kind and said != found:
+        raise InputError(f"{base}: {name} is {said} in a list, {found} by {mask or 'its name'}")
+    return found
 
 
-def _deal(base: Path, videos: Sequence[Video]) -> tuple[tuple[Video, ...], tuple[Video, ...]]:
-    """All videos that are here, in the two parts of the weak split."""
-    by_name: Mapping[str, Video] = {video.name: video for video in videos}
-    lists = weak_lists(base)
-    train = [by_name[name] for name in sorted(lists["train"]) if name in by_name]
-    test = [by_name[name] for name in sorted(lists["test"]) if name in by_name]
-    if not train and not test:
-        raise ConfigError(f"{base}: none of the videos here is in the lists of the weak split")
-    labelled = [replace(video, label=weak_label(base, video.name)) for video in train]
-    return tuple(labelled), tuple(replace(video, label="unknown") for video in test)
+class _Weak:
+    """The two parts of the weak split: videos that are here, and the places of those that are not.
+
+    Where some videos are here, those that are not are left out; where none is, all stand by name.
+    """
+
+    def __init__(self, base: Path, videos: Sequence[Video], fps: float) -> None:
+        files = files_below(base)
+        self.base, self.by_name = base, {video.name: video for video in videos}
+        self.lists = _lists(base, files)
+        jsons = matching(files, GROUND_TRUTH)
+        self.ground = read_s3r(jsons[0]) if jsons else {}  # {name: (16 n,) bool}
+        self.finder = Finder(base, [f for f in files if f.suffix == ".npy"], fps, SIZE)
+        parts = {part: self.part(lists) for part, lists in self.lists.items()}
+        if not any(parts.values()):
+            raise ConfigError(f"{base}: none of the videos here is in the lists of the weak split")
+        kinds = {entry.name: entry.kind for entry in self.lists["train"].entries.values()}
+        self.train = tuple(
+            replace(v, label=weak_label(base, v.name, kinds[v.name])) for v in parts["train"]
+        )
+        self.test = tuple(replace(video, label="unknown") for video in parts["test"])
+
+    def part(self, lists: Lists) -> list[Video]:
+        """The videos of one list, in the order of their names."""
+        entries = [lists.entries[name] for name in sorted(lists.entries)]
+        if self.by_name:
+            return [self.by_name[entry.name] for entry in entries if entry.name in self.by_name]
+        return [self.absent(entry) for entry in entries]
+
+    def absent(self, entry: Entry) -> Video:
+        """A video that is known by its name and length only."""
+        mask, labels = _mask_file(self.base, entry.name), self.ground.get(entry.name)
+        count = entry.frames if labels is None else len(labels)
+        count = count if mask is None else len(frame_mask(mask))
+        part = "testing" if _was_testing(entry.name) else "training"
+        path, scene = f"{part}/videos/{entry.name}.avi", entry.name.split("_")[0]
+        return self.finder.video(entry.name, path, count, "unknown", scene)
+
+    def told(self) -> dict[str, str]:
+        """What is added to the data set's info."""
+        notes = [note for lists in self.lists.values() for note in lists.notes]
+        told = {"notes": "; ".join(notes)}
+        if not self.by_name:
+            told["videos"] = "none here; the data set is open for work with features alone"
+        if self.ground:
+            anomalous = sum(bool(labels.any()) for labels in self.ground.values())
+            found = {"anomalous": anomalous, "normal": len(self.ground) - anomalous}
+            told["S3R's ground truth"] = counted(found, WEAK_COUNTS)
+        return {key: value for key, value in told.items() if value}
 
 
 def _was_testing(name: str) -> bool:
@@ -181,10 +233,12 @@ def _mask_file(base: Path, name: str) -> Path | None:
     return next((f / f"{name}.npy" for f in folders if (f / f"{name}.npy").is_file()), None)
 
 
-def _truth(base: Path, video: Video) -> Truth:
+def _truth(base: Path, ground: Mapping[str, np.ndarray], video: Video) -> Truth:
     file = _mask_file(base, video.name)
     if file is None and not _was_testing(video.name):  # an original training video: all normal
         return Truth(np.zeros(count_frames(video), bool))
+    if file is None and video.name in ground:
+        return Truth(_unpadded(ground[video.name], count_frames(video), video.name))
     if file is None:
         raise InputError(f"{base}: no test_frame_mask/{video.name}.npy, the labels of this video")
     frames = frame_mask(file)
@@ -193,6 +247,16 @@ def _truth(base: Path, video: Video) -> Truth:
     files = (folder / f"{video.name}.npy" for folder in folders)
     masks = [partial(_pixels, file, video) for file in files if file.is_file()]
     return Truth(frames, masks=masks[0] if masks else None)
+
+
+def _unpadded(labels: np.ndarray, length: int, name: str) -> np.ndarray:
+    """(T,) of S3R's labels, which fill a multiple of 16 frames."""
+    if len(labels) != -(-length // 16) * 16:
+        raise InputError(
+            f"S3R's ground truth: {len(labels)} labels for {name}, which has {length} frames; "
+            "expected its length rounded up to 16"
+        )
+    return labels[:length]
 
 
 def _pixels(file: Path, video: Video) -> np.ndarray:

@@ -62,6 +62,14 @@ class Extracted(Provider):
             self.made = runner(network, self.examples(), **self.options)
         return self.made
 
+    def shared(self, threads: int) -> dict[str, Any]:
+        """What another process needs to make the same rows: the engine and number format that
+        were chosen here, on `threads` of its cores."""
+        made = self.runner().describe()
+        chosen = {"engine": made["engine"], "dtype": made["dtype"], "threads": threads}
+        return {"backbone": self.name, "weights": self.weights, "crops": self.backbone.crops,
+                "stride": self.stride, **chosen}  # fmt: skip
+
     def examples(self) -> list[tuple[Tensor, ...]]:
         """Different clips, one crop of each as the backbone prepares it, to choose an engine by."""
         clips = sample_clips(self.backbone.frames)

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vigil.errors import InputError, ModelError, need_extra
+from vigil.errors import ExtraError, InputError, ModelError, need_extra
+from vigil.features import _engine_onnx, _engine_openvino
 from vigil.features.local_net import told
 
 LIMIT = 2**31  # bytes; what one ONNX file can hold
@@ -44,8 +45,8 @@ def read_onnx(path: Path) -> bytes:
 def open_onnx(data: bytes, where: str, threads: int) -> OnnxNet:
     """The network in `data`; ModelError, naming `where`, if it is damaged or cannot run here."""
     try:
-        import onnxruntime
-    except ImportError:
+        onnxruntime = _engine_onnx.load()
+    except ExtraError:
         return with_openvino(data, where, threads)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
@@ -71,8 +72,8 @@ def open_onnx(data: bytes, where: str, threads: int) -> OnnxNet:
 def with_openvino(data: bytes, where: str, threads: int) -> OnnxNet:
     """The same by OpenVINO, which reads ONNX as well."""
     try:
-        import openvino
-    except ImportError:
+        openvino = _engine_openvino.load()
+    except ExtraError:
         raise need_extra("onnxruntime", "onnx", f"{where}: an ONNX detector") from None
     try:
         core = openvino.Core()

@@ -21,12 +21,12 @@ _maker: Extracted | None = None  # of this worker process
 
 
 def extract_with(
-    workers: int, videos: list[Video], folder: Path, options: Mapping[str, Any], tell: Tell
+    workers: int, videos: list[Video], folder: Path, maker: Extracted, tell: Tell
 ) -> Extraction:
-    """As `extract`, by `workers` processes. One that is killed costs only its current videos,
-    which are noted as failed; a second call makes them."""
-    threads = options.get("threads") or max((os.cpu_count() or 1) // workers, 1)
-    options = {**options, "threads": threads}
+    """As `extract`, by `workers` processes, all under the engine that is chosen here once. One
+    that is killed costs only its current videos, which are noted as failed; a second call makes
+    them."""
+    options = maker.shared(max((os.cpu_count() or 1) // workers, 1))
     total, waiting = Extraction(), {}
     with ProcessPoolExecutor(
         workers, multiprocessing.get_context("spawn"), begin, (options,)

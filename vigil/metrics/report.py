@@ -181,7 +181,7 @@ def _class_pairs(clips: Mapping[str, Clip], way: Protocol, kind: str) -> dict[st
     pairs = {}
     for name, clip in clips.items():
         labels, classes = clip.truth.frames, clip.truth.classes
-        own = labels & (classes == kind) if classes is not None else np.zeros_like(labels)
+        own = labels & _of_class(classes, kind)
         keep = own | ~labels
         pairs[name] = (way.curve(clip, FINAL)[keep], own[keep])
     return pairs
@@ -191,7 +191,16 @@ def _classes(truth: Truth) -> set[str]:
     """Names of the classes of the anomalous frames."""
     if truth.classes is None:
         return set()
-    return set(np.unique(truth.classes[truth.frames]).tolist()) - {""}
+    names = np.unique(truth.classes[truth.frames]).tolist()
+    return {kind for name in names for kind in name.split("+")} - {""}
+
+
+def _of_class(classes: np.ndarray | None, kind: str) -> np.ndarray | bool:
+    """(T,) bool: frames of a class; "fighting+shooting" is of both."""
+    if classes is None:
+        return False
+    among = [name for name in np.unique(classes).tolist() if kind in name.split("+")]
+    return np.isin(classes, among)
 
 
 def _events(clips: Mapping[str, Clip], events: Mapping[str, Sequence[Event]]) -> dict[str, Metric]:

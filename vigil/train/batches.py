@@ -21,7 +21,7 @@ from vigil.features.tracks import Tracks
 from vigil.files import writing
 from vigil.methods.base import Method
 from vigil.records import Batch, Units, Video, Window
-from vigil.units import Cutter, Seen, anchor_boxes, cut_pixels, join, paced
+from vigil.units import Cutter, Seen, anchor_boxes, cut_pixels, join, needs_pictures, paced
 from vigil.video.windows import places
 
 PIECE = 2048  # rows of units handed to `prepare` at a time
@@ -48,7 +48,8 @@ def bags(
                     held[name] = []
                     yield units
 
-        for frame, count in paced(video, fps, method.short_side, ignore):
+        pictures = needs_pictures(method.windows, video)
+        for frame, count in paced(video, fps, method.short_side, ignore, pictures):
             for _ in range(count):
                 for cut in cutter.see(frame):
                     held[cut.window].append(cut.units)

@@ -77,6 +77,8 @@ class Trainer:
                 project_dir=str(out),
             )
         except (ImportError, ValueError) as error:
+            if not names:
+                raise ConfigError(f"precision {config.precision!r}: {error}") from error
             raise need_extra(config.track, "track", f"--track {config.track}") from error
         self.tracking = bool(names)
         if self.tracking:
