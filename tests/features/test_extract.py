@@ -122,6 +122,14 @@ def test_a_video_that_fails_is_named_and_the_rest_is_made(
     assert sorted(p.name for p in (tmp_path / "rows").iterdir()) == ["good.safetensors"]
 
 
+def test_two_videos_of_one_name_are_refused(tmp_path: Path, motion: Extracted) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    videos = [open_video(film(tmp_path / folder / "x.mp4", 4)) for folder in ("a", "b")]
+    with pytest.raises(InputError, match="two videos are called 'x'"):
+        extract(videos, tmp_path / "rows", motion)
+
+
 def test_damage_costs_its_own_clip_only(tmp_path: Path) -> None:
     images = [np.full((64, 96, 3), 4 * n, np.uint8) for n in range(48)]
     whole = movies.make(tmp_path / "whole.avi", images, codec="ffv1", pix_fmt="yuv444p",

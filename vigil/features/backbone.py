@@ -114,13 +114,20 @@ def squash(
     top, left, rows, columns = crop or (0, 0, *size)
     y0, y1, fy = taps(image.shape[0], size[0], top, rows)
     x0, x1, fx = taps(image.shape[1], size[1], left, columns)
-    upper, lower = image[y0], image[y1]  # (rows, W, 3): never more of the frame than is needed
     fx, fy = fx[None, :, None], fy[:, None, None]
-    one, two = upper[:, x0].astype(np.float32), upper[:, x1].astype(np.float32)
-    one += fx * (two - one)  # (rows, columns, 3)
-    two, three = lower[:, x0].astype(np.float32), lower[:, x1].astype(np.float32)
-    two += fx * (three - two)
-    one += fy * (two - one)
+    upper, lower = (
+        # never more of the frame than is needed; `take` is cheaper than an index here
+        blend(line.take(x0, 1).astype(np.float32), line.take(x1, 1).astype(np.float32), fx)
+        for line in (image[y0], image[y1])  # (rows, W, 3)
+    )
+    return blend(upper, lower, fy)  # (rows, columns, 3)
+
+
+def blend(one: np.ndarray, two: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """one + share * (two - one), in the memory of `one`; `two` is spoilt."""
+    two -= one
+    two *= share
+    one += two
     return one
 
 

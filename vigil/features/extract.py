@@ -57,6 +57,7 @@ def extract(
     with the reason, and the rest goes on. `tell(words, done, of)` hears of the progress.
     """
     videos, done = list(videos), Extraction()
+    check_names(videos)
     for n, video in enumerate(videos):
         path = file_of(folder, video.name)
         if path.is_file():
@@ -79,6 +80,18 @@ def extract(
     if tell:
         tell(f"{done.rate():.0f} frames/s", len(videos), len(videos))
     return done
+
+
+def check_names(videos: Iterable[Video]) -> None:
+    """`InputError` where two videos would share one file."""
+    seen: dict[str, str] = {}
+    for video in videos:
+        if video.name in seen:
+            raise InputError(
+                f"two videos are called {video.name!r}: {seen[video.name]} and {video.source}; "
+                "rename one, or extract their folders one by one"
+            )
+        seen[video.name] = video.source
 
 
 def check_made(path: Path, maker: Extracted) -> None:
@@ -129,8 +142,9 @@ def batches(
 
     def rows() -> list[FeatureRow]:
         crops = maker.backbone.crops
-        found = maker.rows_of(np.concatenate([clip for clip, _ in held]))  # (n * crops, D)
-        parts = found.reshape(len(held), crops, -1)
+        given = [clip for clip, _ in held]  # one clip is not copied: ten crops of it are 96 MB
+        found = maker.rows_of(np.concatenate(given) if len(given) > 1 else given[0])
+        parts = found.reshape(len(held), crops, -1)  # (n, crops, D)
         made = [FeatureRow(v, s, s + maker.stride) for v, (_, s) in zip(parts, held, strict=True)]
         held.clear()
         return made
