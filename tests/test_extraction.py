@@ -121,3 +121,15 @@ def test_a_model_without_provenance_says_what_to_give(
     del bare.card["features"]
     with pytest.raises(InputError, match="give --features DIR"):
         extraction.ready(bare, videos)
+
+
+def test_rows_count_a_videos_own_frames(
+    place: Path, videos: list[Video], model: bundle.Model
+) -> None:
+    """A model of rows takes every rate as it is: there is nothing to resample."""
+    one = extraction.with_features(videos[1:2], place / "rows", "test")[0]
+    slow = replace(one, fps=one.fps / 2, open=one.open)
+    at_own, at_half = (pipeline.score(model, v, smoothing="none") for v in (one, slow))
+    np.testing.assert_array_equal(at_half.score, at_own.score)
+    assert "resampled" not in at_half.made
+    assert not [note for note in pipeline.remarks(model, slow) if "frames a second" in note]

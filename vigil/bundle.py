@@ -27,6 +27,7 @@ from vigil.errors import ModelError, VigilError
 from vigil.features.base import Provider
 from vigil.files import writing
 from vigil.methods.base import Method, make_config
+from vigil.records import Video
 from vigil.scores.calibrate import Surprise, merge
 from vigil.scores.events import Threshold, threshold
 from vigil.scores.smooth import smooth
@@ -110,6 +111,18 @@ class Model:
     card: dict[str, Any] = field(default_factory=dict)
     calibration: Calibration | None = None
     ignore: np.ndarray | None = None  # (H, W) bool at the fitted size; True = never looked at
+
+    @property
+    def rows_only(self) -> bool:
+        """Whether it looks at nothing but rows of features."""
+        return all(window.kind == "features" for window in self.method.windows.values())
+
+    def at(self, video: Video) -> Model:
+        """The model at the rate it sees the video: rows of features count a video's own frames,
+        so such a model takes every video as it comes; others keep their own rate."""
+        if not self.rows_only or video.fps == self.fps:
+            return self
+        return replace(self, card={**self.card, "fps": video.fps})
 
     @property
     def fps(self) -> float:

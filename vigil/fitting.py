@@ -184,6 +184,16 @@ def finish(
     bundle.save(model, folder / "model")
 
 
+def calibrate_again(model: Model, normal: list[Video], folder: Path) -> None:
+    """Give a model that came without one a calibration from normal footage; saved in `folder`."""
+    config = fit_config({})
+    if made := kind_of(normal):
+        model.card["features"] = made
+    model.method.eval()
+    model.calibration = run.calibrate(model, normal, config.smoothing, config.alarms_per_hour)
+    bundle.save(model, folder)
+
+
 def split(videos: list[Video], share: float) -> tuple[list[Video], list[Video]]:
     """Training and validation parts: whole videos of each scene and label, evenly picked; where a
     scene has fewer than four, the last part of each of its videos."""

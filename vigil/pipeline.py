@@ -66,13 +66,13 @@ def score(model: Model, source: Video | Path | str, **options: Any) -> Scores:
 def remarks(model: Model, video: Video) -> list[str]:
     """What a person should know before trusting scores of this video."""
     found = []
-    if abs(video.fps / model.fps - 1) >= 0.02:
+    if abs(video.fps / model.fps - 1) >= 0.02 and not model.rows_only:
         found.append(
             f"{video.name}: {video.fps:g} frames a second, the model was fitted at {model.fps:g}; "
             "time is resampled"
         )
     fitted = tuple(model.card.get("size", video.size))
-    if tuple(video.size) != fitted:
+    if tuple(video.size) != fitted and not model.rows_only:
         found.append(
             f"{video.name}: {video.size[1]}x{video.size[0]} pixels, the model was fitted at "
             f"{fitted[1]}x{fitted[0]}; another camera may need a model of its own"

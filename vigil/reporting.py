@@ -12,6 +12,7 @@ import cv2
 
 from vigil import bundle, pipeline
 from vigil.bundle import Model
+from vigil.cluster import score_on_ray
 from vigil.data.base import TestSplit
 from vigil.errors import InputError, VigilError, unknown
 from vigil.extraction import check_features, ready, with_features
@@ -98,6 +99,7 @@ def score_source(
     report: Path | None = None,
     features: Path | None = None,
     weights: Path | None = None,
+    ray: str | None = None,
     progress: Progress = quiet,
 ) -> Result:
     """Score a video, a folder or a data set and write what was found."""
@@ -105,12 +107,9 @@ def score_source(
     limit = threshold_of(model, alarms_per_hour)
     failures: dict[str, str] = {}
     videos = list(openable(source, root, failures, progress))
-    videos, notes = with_rows(model, videos, features, weights)
     peaks: dict[str, list[Peak]] | None = {} if report else None
-    scores = pipeline.score_all(
-        model, videos, as_live=as_live, smoothing=smoothing, peaks=peaks, progress=progress,
-        failures=failures,
-    )  # fmt: skip
+    how: Any = dict(as_live=as_live, smoothing=smoothing, peaks=peaks, failures=failures)
+    scores, videos, notes = scored(model, model_path, videos, features, weights, ray, progress, how)
     if not scores:
         raise nothing_scored(source, list(failures.values()) or ["no video found"])
     folder = out or scores_folder(model_path, source)
@@ -122,18 +121,35 @@ def score_source(
     kept = [video for video in videos if video.name in scores]
     remarks = (note for video in kept for note in pipeline.remarks(model, video))
     result.notes = pipeline.gathered([*notes, *remarks])
-    for video in kept:
-        if clips:
-            result.files += write_clips(folder / "clips", video, found[video.name])
-        if annotated:
-            result.files.append(write_annotated(folder, video, scores[video.name], limit.value))
+    for video in kept if clips else ():
+        result.files += write_clips(folder / "clips", video, found[video.name])
+    for video in kept if annotated else ():
+        result.files.append(write_annotated(folder, video, scores[video.name], limit.value))
     if report:
-        page = make_page(
-            model, scores, kept, limit, peaks or {}, {}, Report(()), f"Vigil: {source}"
-        )
+        title = f"Vigil: {source}"
+        page = make_page(model, scores, kept, limit, peaks or {}, {}, Report(()), title)
         write_report(report, page)
         result.files.append(str(report / "report.html"))
     return result
+
+
+def scored(
+    model: Model,
+    path: Path,
+    videos: list[Video],
+    features: Path | None,
+    weights: Path | None,
+    ray: str | None,
+    progress: Progress,
+    how: dict[str, Any],
+) -> tuple[dict[str, Scores], list[Video], list[str]]:
+    """Scores, made here or on a cluster; the videos with their features; what to note of those."""
+    if ray is None:
+        videos, notes = with_rows(model, videos, features, weights)
+        return pipeline.score_all(model, videos, progress=progress, **how), videos, notes
+    videos = with_features(videos, features, "test")
+    scores = score_on_ray(ray, path, videos, weights=weights, prepare=ready, tell=progress, **how)
+    return scores, videos, check_features(model, videos)
 
 
 def nothing_scored(source: str, reasons: list[str]) -> InputError:
@@ -185,7 +201,10 @@ def openable(
 
 def threshold_of(model: Model, alarms_per_hour: float | None = None) -> Threshold:
     if model.calibration is None:
-        raise InputError("this model was never calibrated on normal footage; fit it again")
+        raise InputError(
+            "this model was never calibrated on normal footage, so it has no threshold; fit it "
+            "again, or import it again with --val"
+        )
     return model.calibration.threshold(alarms_per_hour)
 
 

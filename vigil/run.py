@@ -142,6 +142,7 @@ def stream(
 
     Indices and times are those of the model's ticks; at the model's own rate, of the frames.
     """
+    model = model.at(video)
     scorer = Scorer(model, video, batch, as_live, keep=False)
     smoother = Smoother(model.calibration.smoothing if model.calibration else "none", model.fps)
     for frame, count in frames_for(model, video):
@@ -174,6 +175,7 @@ def score_video(
     smoothing  "causal:1s", "centred:0.5s", "none"; default the one the model was fitted with
     peaks      a list to fill with the highest unit of every second, in time order
     """
+    model = model.at(video)
     smoothing = smoothing or (model.calibration.smoothing if model.calibration else "none")
     every = max(round(model.fps), 1) if peaks is not None else 0
     scorer = Scorer(model, video, batch, as_live, peak_every=every)
@@ -311,6 +313,7 @@ def window_frames(
 
 def all_places(model: Model, video: Video) -> tuple[list[tuple[Cut, Scored | None]], int]:
     """Every scored place of a video, without the pixels, and the number of ticks."""
+    model = model.at(video)
     cutter = Cutter(model.method.windows, model.providers, video, model.fps)
     units = UnitScorer(model, batch=256, as_live=False)
     scored: list[tuple[Cut, Scored | None]] = []

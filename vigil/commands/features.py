@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from vigil.commands.output import Json, Root, Set, as_json, progress, say, table
+from vigil.commands.output import Features, Json, Ray, Root, Set, as_json, progress, say, table
 
 
 def extract(
@@ -22,7 +22,7 @@ def extract(
     engine: str = typer.Option("auto", help="auto, torch, openvino or onnx."),
     dtype: str = typer.Option("auto", help="auto, float32, bf16 or int8."),
     workers: int = typer.Option(1, help="Processes that share the cores."),
-    ray: str | None = typer.Option(None, help="Address of a Ray cluster, HOST:6379."),
+    ray: str | None = Ray,
     root: Path | None = Root,
     data_split: str | None = typer.Option(None, "--split", help="A variant of the data set."),
     json: bool = Json,
@@ -126,13 +126,23 @@ def import_(
     out: Path = typer.Option(..., "--out", help="The model's folder to write."),
     dictionary: Path | None = typer.Option(None, help="The dictionary of an s3r checkpoint."),
     set_: list[str] = Set,
+    val: list[str] = typer.Option(None, help="Normal footage, for the threshold."),
+    features: Path | None = Features,
+    root: Path | None = Root,
 ) -> None:
     """Make a model of a published checkpoint; nothing in the file is ever run."""
-    from vigil import plugins
+    from vigil import extraction, fitting, plugins
     from vigil.authors import import_checkpoint
     from vigil.config import parse_set, split_keys
 
     own, _ = split_keys(parse_set(set_ or []), plugins.find("methods", method).Config)
     keys = {**own, "dictionary": str(dictionary)} if dictionary else own
-    import_checkpoint(file, method, out, **keys)
-    say(f"model: {out}; not calibrated: its threshold needs normal footage (`vigil fit --val`)")
+    model = import_checkpoint(file, method, out, **keys)
+    if val:
+        with progress() as tell:
+            normal, _ = extraction.training(
+                val, None, root, split=None, features=features, progress=tell
+            )
+            fitting.calibrate_again(model, normal, out)
+    kept = "" if val else "; not calibrated: `vigil score` needs --val, `vigil evaluate` does not"
+    say(f"model: {out}{kept}")

@@ -9,6 +9,7 @@ import typer
 from vigil.commands.output import (
     Features,
     Json,
+    Ray,
     Root,
     Weights,
     as_json,
@@ -36,6 +37,7 @@ def score(
     report: Path | None = typer.Option(None, help="Write an HTML report and PNGs there."),
     features: Path | None = Features,
     weights: Path | None = Weights,
+    ray: str | None = Ray,
     json: bool = Json,
 ) -> None:
     """Score every frame; write scores.parquet, units.parquet, events.json and events.csv."""
@@ -45,7 +47,7 @@ def score(
         result = reporting.score_source(
             model, source, out, root=root, alarms_per_hour=alarms_per_hour, smoothing=smoothing,
             as_live=as_live, clips=clips, annotated=annotated, report=report,
-            features=features, weights=weights, progress=tell,
+            features=features, weights=weights, ray=ray, progress=tell,
         )  # fmt: skip
     if json:
         as_json(result.as_dict())

@@ -77,7 +77,7 @@ class Extracted(Provider):
 
     def clip(self, frames: np.ndarray) -> np.ndarray:
         """(T, H, W, 3) uint8 to (crops, 3, T, h, w) float32."""
-        return np.stack([self.backbone.frame(frame) for frame in frames], 2)
+        return stacked([self.backbone.frame(frame) for frame in frames])
 
     def start(self, video: Video, fps: float) -> Tracker:
         return Clips(self.backbone.frames, self.stride, self.backbone.frame, self.rows_of)
@@ -152,7 +152,7 @@ class Clips:
     def cut(self) -> tuple[np.ndarray, int]:
         """The clip at `start`, and the next start."""
         frames = self.waiting + [self.waiting[-1]] * (self.length - len(self.waiting))
-        clip, start = np.stack(frames, 2), self.start  # (crops, 3, T, h, w)
+        clip, start = stacked(frames), self.start  # (crops, 3, T, h, w)
         self.start, self.covered = start + self.stride, start + self.length
         self.waiting = self.waiting[self.stride :]
         return clip, start
@@ -171,6 +171,13 @@ class Clips:
             FeatureRow(row.value, row.first, self.count)
             for row in (self.row(*clip) for clip in self.rest())
         ]
+
+
+def stacked(frames: list[np.ndarray]) -> np.ndarray:
+    """T frames (crops, 3, h, w) as (crops, 3, T, h, w) in C order: engines copy anything else."""
+    crops, colours, height, width = frames[0].shape
+    clip = np.empty((crops, colours, len(frames), height, width), np.float32)
+    return np.stack(frames, 2, out=clip)
 
 
 def sample_clips(length: int) -> Iterator[np.ndarray]:

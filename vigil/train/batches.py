@@ -38,7 +38,9 @@ def bags(
 
     A method that needs whole videos (`lookahead` None) gets each bag in one piece.
     """
+    rows = all(window.kind == "features" for window in method.windows.values())
     for video in videos:
+        fps = video.fps if rows else fps  # rows count a video's own frames
         cutter = Cutter(method.windows, providers, video, fps)
         held: dict[str, list[Units]] = {name: [] for name in method.windows}
 
