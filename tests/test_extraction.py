@@ -133,3 +133,12 @@ def test_rows_count_a_videos_own_frames(
     np.testing.assert_array_equal(at_half.score, at_own.score)
     assert "resampled" not in at_half.made
     assert not [note for note in pipeline.remarks(model, slow) if "frames a second" in note]
+
+
+def test_a_fit_on_rows_of_two_kinds_is_refused(place: Path, videos: list[Video]) -> None:
+    extract(videos[:2], place / "mixed-one", Extracted("motion"))
+    extract(videos[2:4], place / "mixed-two", Extracted("motion", stride=8))
+    train = [*extraction.with_features(videos[:2], place / "mixed-one", "train"),
+             *extraction.with_features(videos[2:4], place / "mixed-two", "train")]  # fmt: skip
+    with pytest.raises(InputError, match="stride 8, but 16 is needed"):
+        fitting.fit(fitting.method("mil", dim=240), train, train[:1], place / "mixed", steps=1)

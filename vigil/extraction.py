@@ -31,7 +31,7 @@ def extract_source(
     ray: str | None = None,
     progress: Progress = quiet,
 ) -> tuple[Path, Extraction]:
-    """Features of a data set (both parts), a folder or a video into `out`; see `vigil extract`.
+    """Features of a data set (each part), a folder or a video into `out`; see `vigil extract`.
 
     options  of `Extracted`: backbone, weights, crops, stride, engine, dtype, threads
     """

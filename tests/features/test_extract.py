@@ -24,7 +24,8 @@ from vigil.features.backbone import Backbone, cut_crops
 from vigil.features.base import FeatureRow
 from vigil.features.extract import extract
 from vigil.features.extracted import Clips, Extracted
-from vigil.features.store import Header, Rows, Store, Writer, file_of, write_rows
+from vigil.features.store import Header, Rows, Writer, file_of, write_rows
+from vigil.features.workers import extract_with
 from vigil.records import Frame
 from vigil.video.read import open_video
 
@@ -84,7 +85,7 @@ def test_rows_in_files_are_those_made_live(tmp_path: Path, motion: Extracted) ->
     video = open_video(film(tmp_path / "a.mp4"))
     done = extract([video], tmp_path / "rows", motion)
     assert (done.made, done.frames, done.failed) == (["a"], 40, {})
-    stored = Store(tmp_path / "rows").open("a")
+    stored = Rows(file_of(tmp_path / "rows", "a"))
     tracker = motion.start(video, video.fps)
     live = [r for n, f in enumerate(video.frames()) if (r := tracker.see(f, n)) is not None]
     live += tracker.finish()
@@ -128,6 +129,8 @@ def test_two_videos_of_one_name_are_refused(tmp_path: Path, motion: Extracted) -
     videos = [open_video(film(tmp_path / folder / "x.mp4", 4)) for folder in ("a", "b")]
     with pytest.raises(InputError, match="two videos are called 'x'"):
         extract(videos, tmp_path / "rows", motion)
+    with pytest.raises(InputError, match="two videos are called 'x'"):
+        extract_with(2, videos, tmp_path / "rows", motion, lambda *_: None)
 
 
 def test_damage_costs_its_own_clip_only(tmp_path: Path) -> None:
@@ -143,7 +146,7 @@ def test_damage_costs_its_own_clip_only(tmp_path: Path) -> None:
     videos = [open_video(tmp_path / f"{n}.avi") for n in ("whole", "hurt")]
     done = extract(videos, tmp_path / "rows", maker)
     assert done.damaged == {"hurt": [(18, 21)]} and not done.failed
-    one, two = (Store(tmp_path / "rows").open(n) for n in ("whole", "hurt"))
+    one, two = (Rows(file_of(tmp_path / "rows", n)) for n in ("whole", "hurt"))
     assert tuple(map(tuple, two.header.damaged)) == ((18, 21),) and two.header.count == 48
     same = (one.read() == two.read()).all((1, 2))
     assert (~same).nonzero()[0].tolist() == [18, 19, 20]
@@ -152,26 +155,14 @@ def test_damage_costs_its_own_clip_only(tmp_path: Path) -> None:
 def test_a_damaged_or_foreign_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{}")
     with pytest.raises(InputError, match=r"a\.safetensors: not a readable file of features"):
-        Store(tmp_path).open("a")
+        Rows(file_of(tmp_path, "a"))
     header = Header("motion", "", "words", 16, 16, 2, 3, video="b")
     rows = [FeatureRow(np.zeros((1, 3), np.float32), 0, 16)]
     write_rows(tmp_path / "b.safetensors", rows, header)
     with pytest.raises(InputError, match=r"features \(1, 1, 3\), expected \(1, 2, 3\)"):
-        Store(tmp_path).open("b")
-    with pytest.raises(InputError, match="no features of video 'c'"):
-        Store(tmp_path).open("c")
-    with pytest.raises(InputError, match="no folder of features"):
-        Store(tmp_path / "nothing")
-
-
-def test_rows_of_two_kinds_never_mix(tmp_path: Path) -> None:
-    for name, weights in (("a", "1" * 64), ("b", "2" * 64)):
-        header = Header("c3d", weights, "words", 16, 16, 1, 3, video=name)
-        write_rows(file_of(tmp_path, name), [FeatureRow(np.ones((1, 3)), 0, 16)], header)
-    store = Store(tmp_path)
-    store.open("a")
-    with pytest.raises(InputError, match=r"weights '2{64}', but '1{64}' is needed"):
-        store.open("b")
+        Rows(file_of(tmp_path, "b"))
+    with pytest.raises(InputError, match=r"c\.safetensors: not a readable file of features"):
+        Rows(file_of(tmp_path, "c"))
 
 
 def test_nothing_is_left_when_writing_fails(tmp_path: Path, motion: Extracted) -> None:
@@ -220,7 +211,7 @@ def test_ten_crops_are_ten_single_crops(tmp_path: Path, monkeypatch: pytest.Monk
     for crops in (10, 1):
         maker = Extracted("tiny", tmp_path / "tiny.pth", crops, engine="torch", dtype="float32")
         assert extract([video], tmp_path / str(crops), maker).made == ["a"]
-    many, single = (Store(tmp_path / crops).open("a") for crops in ("10", "1"))
+    many, single = (Rows(file_of(tmp_path / crops, "a")) for crops in ("10", "1"))
     assert many.shape == (2, 10, 8) and len(many.header.weights) == 64
     np.testing.assert_allclose(many.read()[:, 4], single.read()[:, 0], atol=1e-6)
     assert np.abs(np.diff(many.read()[0], axis=0)).max(1).min() > 1e-3  # every crop is another
@@ -229,8 +220,6 @@ def test_ten_crops_are_ten_single_crops(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_two_workers_make_the_same_files(tmp_path: Path) -> None:
-    from vigil.features.workers import extract_with
-
     videos = [open_video(film(tmp_path / f"{n}.mp4", 20, n)) for n in range(3)]
     extract(videos, tmp_path / "one", Extracted("motion"))
     done = extract_with(2, videos, tmp_path / "two", Extracted("motion"), lambda *_: None)

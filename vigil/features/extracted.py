@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -197,8 +197,3 @@ def sample_clips(length: int) -> Iterator[np.ndarray]:
             image = light + 45 * np.stack(wave, 2) + np.roll(block, (n - 4) * t, 1)  # (120, 160, 3)
             frames.append(image.clip(0, 255).astype(np.uint8))
         yield np.stack(frames)
-
-
-def identity(described: Mapping[str, Any]) -> dict[str, Any]:
-    """`describe()` in the words of a store's header."""
-    return {**described, "backbone": described["name"]}

@@ -174,34 +174,6 @@ def write_rows(path: Path, rows: Iterable[FeatureRow], header: Header) -> None:
         writer.keep(header)
 
 
-class Store:
-    """A folder of rows, one file a video; every file must be of the same kind."""
-
-    def __init__(self, folder: Path | str) -> None:
-        self.folder = Path(folder)
-        if not self.folder.is_dir():
-            raise InputError(f"{self.folder}: no folder of features; make it with `vigil extract`")
-        self.header: Header | None = None
-
-    def open(self, video: str) -> Rows:
-        """The rows of a video; refused if they are of another kind than those opened before."""
-        path = file_of(self.folder, video)
-        if not path.is_file():
-            raise InputError(
-                f"{path}: no features of video {video!r}; run `vigil extract` on the data set"
-            )
-        rows = Rows(path)
-        if self.header is None:
-            self.header = rows.header
-        compare(rows.header.identity(), self.header.identity(), path)
-        return rows
-
-    def given(self, video: str) -> StoredRows:
-        """What `Video.given["features"]` wants: something that reads the rows when called."""
-        rows = self.open(video)
-        return StoredRows(rows.path, rows.header)
-
-
 @dataclass(frozen=True)
 class StoredRows:
     """Reads the rows of one file when called; `header` says what made them."""

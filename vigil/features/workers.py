@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from vigil.features.extract import Extraction, Tell, extract
+from vigil.features.extract import Extraction, Tell, check_names, extract
 from vigil.features.extracted import Extracted
 from vigil.records import Video
 
@@ -26,6 +26,7 @@ def extract_with(
     """As `extract`, by `workers` processes, all under the engine that is chosen here once. One
     that is killed costs only its current videos, which are noted as failed; a second call makes
     them."""
+    check_names(videos)
     options = maker.shared(max((os.cpu_count() or 1) // workers, 1))
     total, waiting = Extraction(), {}
     with ProcessPoolExecutor(
