@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import json
 import pickle
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import orthogonal_mp
+from vectors import fill, golden
 
 from vigil import dictionaries
 from vigil.errors import ConfigError, InputError
@@ -21,14 +19,6 @@ from vigil.methods import _dictionary as d
 from vigil.records import Frame, Video
 
 torch.set_num_threads(1)
-GOLDEN = Path(__file__).parent.parent / "golden"
-sys.path.insert(0, str(GOLDEN))
-fill = importlib.import_module("fill")
-
-
-def golden(name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    with np.load(GOLDEN / f"{name}.npz") as file:
-        return dict(file), json.loads((GOLDEN / f"{name}.json").read_text())
 
 
 # -- sparse coding -------------------------------------------------------------------------------

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
+from vectors import GOLDEN, fill, golden
 
 from vigil import bundle, plugins
 from vigil.authors import import_checkpoint
@@ -35,14 +34,6 @@ from vigil.records import Batch, Frame, Units, Video
 from vigil.run import score_video, stream
 
 torch.set_num_threads(1)
-GOLDEN = Path(__file__).parent.parent / "golden"
-sys.path.insert(0, str(GOLDEN))
-fill = importlib.import_module("fill")
-
-
-def golden(name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    with np.load(GOLDEN / f"{name}.npz") as file:
-        return dict(file), json.loads((GOLDEN / f"{name}.json").read_text())
 
 
 def published(name: str) -> dict[str, Tensor]:

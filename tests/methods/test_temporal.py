@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from vectors import GOLDEN, fill, golden
 
 from vigil.methods import _temporal as t
-
-GOLDEN = Path(__file__).parent.parent / "golden"
-sys.path.insert(0, str(GOLDEN))
-fill = importlib.import_module("fill")
-
-
-def golden(name: str) -> tuple[dict[str, np.ndarray], dict[str, object]]:
-    with np.load(GOLDEN / f"{name}.npz") as file:
-        return dict(file), json.loads((GOLDEN / f"{name}.json").read_text())
 
 
 # -- segments ------------------------------------------------------------------------------------
