@@ -25,6 +25,7 @@ from vigil import __version__, plugins
 from vigil.config import read_toml
 from vigil.errors import ModelError, VigilError
 from vigil.features.base import Provider
+from vigil.features.cached import ROLES, Cached
 from vigil.files import writing
 from vigil.methods.base import Method, make_config
 from vigil.records import Video
@@ -130,14 +131,17 @@ class Model:
         return float(self.card["fps"])
 
 
-def make_providers(method: Method) -> dict[str, Provider]:
+def make_providers(method: Method, cache: Path | None = None) -> dict[str, Provider]:
     """The providers a method names, by role: "name", or "name:file" for one that reads a file
-    (weights, or a .toml of settings), e.g. objects "onnx:people.toml"."""
-    made = {}
+    (weights, or a .toml of settings), e.g. objects "onnx:people.toml". In `cache`, a folder, the
+    values they compute are kept and found again."""
+    made: dict[str, Provider] = {}
     for role, text in method.providers.items():
         name, _, file = text.partition(":")
         kind = plugins.find("providers", name)
         made[role] = kind(file) if file else kind()
+        if cache and role in ROLES and not name.startswith("given"):
+            made[role] = Cached(made[role], cache, stale="recompute")
     return made
 
 
@@ -197,8 +201,9 @@ def config_text(model: Model) -> str:
     return "\n".join(lines) + "\n"
 
 
-def load(folder: Path | str, device: str = "cpu") -> Model:
-    """A model from its folder; `ModelError` says which file is not what it should be."""
+def load(folder: Path | str, cache: Path | None = None, *, device: str = "cpu") -> Model:
+    """A model from its folder; `ModelError` says which file is not what it should be. In `cache`
+    boxes, flow and segmentation are kept and found again."""
     folder = Path(folder)
     if (folder / "model" / "card.json").is_file():  # a run's folder holds its model
         folder = folder / "model"
@@ -212,7 +217,7 @@ def load(folder: Path | str, device: str = "cpu") -> Model:
             f"which reads up to format {FORMAT}; update Vigil"
         )
     try:
-        model = rebuild(folder, card)
+        model = rebuild(folder, card, cache)
     except ModelError:
         raise
     except VigilError as error:
@@ -224,7 +229,7 @@ def load(folder: Path | str, device: str = "cpu") -> Model:
     return model
 
 
-def rebuild(folder: Path, card: dict[str, Any]) -> Model:
+def rebuild(folder: Path, card: dict[str, Any], cache: Path | None) -> Model:
     """The parts of a model folder put together again."""
     config = read_toml(folder / "config.toml")
     kind = plugins.find("methods", config["method"])
@@ -234,7 +239,7 @@ def rebuild(folder: Path, card: dict[str, Any]) -> Model:
     method.set_facts(card.get("facts", {}))
     method.scenes = tuple(card.get("scenes", ()))
     method.set_tensors({k[7:]: v for k, v in tensors.items() if k.startswith("method.")})
-    providers = make_providers(method)
+    providers = make_providers(method, cache)
     for role, provider in providers.items():
         start = f"providers.{role}."
         own = {k[len(start) :]: v for k, v in tensors.items() if k.startswith(start)}

@@ -49,6 +49,7 @@ def fit(
     out: Path | str | None = None,
     *,
     ignore: np.ndarray | None = None,
+    cache: Path | None = None,
     resume: bool = False,
     progress: Progress = quiet,
     **keys: Any,
@@ -57,6 +58,7 @@ def fit(
 
     val     normal footage for calibration and for choosing weights; None = a share of `train`
     ignore  (H, W) bool, True where nothing is ever looked at
+    cache   a folder where boxes, flow and segmentation are kept for the next run; None = nowhere
     keys    `FitConfig`: steps, batch, lr, seed, smoothing, alarms_per_hour, ...
     """
     config = fit_config(keys)
@@ -74,7 +76,7 @@ def fit(
     if not normal:
         raise InputError("fit: every training video is labelled anomalous; some must be normal")
     method.scenes = tuple(sorted({video.scene for video in learn}))
-    model = Model(method.name, method, bundle.make_providers(method), ignore=ignore)
+    model = Model(method.name, method, bundle.make_providers(method, cache), ignore=ignore)
     model.card = make_card(method, learn, held, config)
     if made := kind_of(learn):
         model.card["features"] = made

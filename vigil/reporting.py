@@ -99,11 +99,12 @@ def score_source(
     report: Path | None = None,
     features: Path | None = None,
     weights: Path | None = None,
+    cache: Path | None = None,
     ray: str | None = None,
     progress: Progress = quiet,
 ) -> Result:
     """Score a video, a folder or a data set and write what was found."""
-    model = bundle.load(model_path)
+    model = bundle.load(model_path, cache)
     limit = threshold_of(model, alarms_per_hour)
     failures: dict[str, str] = {}
     videos = list(openable(source, root, failures, progress))
@@ -227,6 +228,7 @@ def evaluate_source(
     report: Path | None = None,
     features: Path | None = None,
     weights: Path | None = None,
+    cache: Path | None = None,
     progress: Progress = quiet,
 ) -> Report:
     """Measure a model or saved scores on a test part; with `report`, write page and pictures."""
@@ -238,7 +240,7 @@ def evaluate_source(
     if (what / tables.FRAMES).is_file():
         scores = tables.read(what)
     else:
-        model = bundle.load(what)
+        model = bundle.load(what, cache)
         videos, notes = with_rows(model, test, features, weights)
         scores = pipeline.score_all(
             model, videos, as_live=as_live, peaks=peaks if report else None, progress=progress

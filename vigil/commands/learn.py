@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from vigil.commands.output import Features, Root, Set, progress, say
+from vigil.commands.output import Cache, Features, Root, Set, progress, say
 
 if TYPE_CHECKING:
     from vigil.bundle import Model
@@ -33,6 +33,7 @@ def fit(
     resume: bool = typer.Option(False, "--resume", help="Go on with the run in --out."),
     track: str = typer.Option("none", help="tensorboard, wandb, mlflow; comma-separated."),
     features: Path | None = Features,
+    cache: Path | None = Cache,
     data_split: str | None = typer.Option(None, "--split", help="A variant of the data set."),
 ) -> None:
     """Learn what is normal (or what weak labels say) and calibrate on held-out normal footage."""
@@ -58,7 +59,8 @@ def fit(
             mask = sources.read_mask(ignore, train) if ignore else None
             out = out or fitting.new_run(method)
             model = fitting.fit(
-                made, train, held, out, ignore=mask, resume=resume, progress=tell, **common
+                made, train, held, out,
+                ignore=mask, cache=cache, resume=resume, progress=tell, **common,
             )
     say_done(model, out)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from vigil.commands.output import (
+    Cache,
     Features,
     Json,
     Ray,
@@ -37,17 +38,21 @@ def score(
     report: Path | None = typer.Option(None, help="Write an HTML report and PNGs there."),
     features: Path | None = Features,
     weights: Path | None = Weights,
+    cache: Path | None = Cache,
     ray: str | None = Ray,
     json: bool = Json,
 ) -> None:
     """Score every frame; write scores.parquet, units.parquet, events.json and events.csv."""
     from vigil import reporting
+    from vigil.errors import ConfigError
 
+    if cache and ray:
+        raise ConfigError("--cache keeps values on this machine; it does not go with --ray")
     with progress() as tell:
         result = reporting.score_source(
             model, source, out, root=root, alarms_per_hour=alarms_per_hour, smoothing=smoothing,
             as_live=as_live, clips=clips, annotated=annotated, report=report,
-            features=features, weights=weights, ray=ray, progress=tell,
+            features=features, weights=weights, cache=cache, ray=ray, progress=tell,
         )  # fmt: skip
     if json:
         as_json(result.as_dict())
@@ -73,6 +78,7 @@ def evaluate(
     report: Path | None = typer.Option(None, help="Write an HTML report and PNGs there."),
     features: Path | None = Features,
     weights: Path | None = Weights,
+    cache: Path | None = Cache,
     json: bool = Json,
 ) -> None:
     """Measure against the truth of a test part; every number says how it was obtained."""
@@ -83,7 +89,7 @@ def evaluate(
     with progress() as tell:
         found = reporting.evaluate_source(
             what, data, root=root, split=split, as_live=as_live, report=report,
-            features=features, weights=weights, progress=tell,
+            features=features, weights=weights, cache=cache, progress=tell,
         )  # fmt: skip
     rows = rows_of(found)
     if json:

@@ -16,6 +16,7 @@ Set = typer.Option(None, "--set", metavar="KEY=VALUE", help="A key of the method
 Root = typer.Option(None, "--root", help="Folder of the data set (else VIGIL_DATA, user file).")
 Features = typer.Option(None, help="Folder of features, as `vigil extract` leaves it.")
 Weights = typer.Option(None, help="The published weights of the backbone, for videos without.")
+Cache = typer.Option(None, help="Keep boxes, flow and segmentation there for the next run.")
 Ray = typer.Option(None, help="Address of a Ray cluster, HOST:6379.")
 Json = typer.Option(False, "--json", help="Print JSON instead of a table.")
 

@@ -35,6 +35,7 @@ from vigil.features.local_net import content_hash
 from vigil.features.segmentation import halved
 from vigil.features.value_files import Kept, Scratch, checksum
 from vigil.records import Frame, Video
+from vigil.video.read import PartFrames
 
 ROLES = ("objects", "flow", "segmentation")
 FORMAT = 1
@@ -92,9 +93,11 @@ class Cached(Provider):
         return self.made_by
 
     def path(self, video: Video) -> Path:
-        """Where the values of a video are kept; videos of one name have different sources."""
+        """Where the values of a video, or of a part of one, are kept."""
         name = re.sub(r"[^\w.-]", "_", video.name)[:80]
-        place = hashlib.sha256(video.source.encode()).hexdigest()[:8]
+        opener = video.open
+        span = f" {opener.start_s}..{opener.stop_s}" if isinstance(opener, PartFrames) else ""
+        place = hashlib.sha256((video.source + span).encode()).hexdigest()[:8]
         return self.folder / f"{name}-{place}.{self.role}.safetensors"
 
 
