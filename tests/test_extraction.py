@@ -8,6 +8,7 @@ from pathlib import Path
 import movies
 import numpy as np
 import pytest
+from footage import shelf, vigil
 
 from vigil import bundle, extraction, fitting, pipeline
 from vigil.data.base import TestSplit
@@ -142,3 +143,27 @@ def test_a_fit_on_rows_of_two_kinds_is_refused(place: Path, videos: list[Video])
              *extraction.with_features(videos[2:4], place / "mixed-two", "train")]  # fmt: skip
     with pytest.raises(InputError, match="stride 8, but 16 is needed"):
         fitting.fit(fitting.method("mil", dim=240), train, train[:1], place / "mixed", steps=1)
+
+
+def test_from_a_url_into_a_url_and_scored_from_one(tmp_path: Path) -> None:
+    """Videos and features in fsspec's memory; the same rows as from files."""
+    fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed: 'vigil-vad[ray]'")
+    far = fsspec.filesystem("memory")
+    for name in ("new", "normal"):
+        far.put_file(str(shelf() / f"{name}.mp4"), f"/shop/monday/{name}.mp4")
+    words = ("extract", "memory://shop/monday", "--backbone", "motion")
+    done = vigil(*words, "--out", "memory://shop/rows")
+    assert done.code == 0 and "2 made" in done.err
+    here = tmp_path / "rows"
+    assert vigil("extract", shelf() / "new.mp4", "--backbone", "motion", "--out", here).code == 0
+    assert far.cat("/shop/rows/new.safetensors") == (here / "new.safetensors").read_bytes()
+    again = vigil(*words, "--out", "memory://shop/rows")
+    assert "0 made, 2 were there" in again.err
+    refused = vigil(*words, "--out", tmp_path / "x", "--workers", 2)
+    assert refused.code == 2 and "--ray" in refused.err
+    for source, out in (("memory://shop/monday/new.mp4", "far"), (shelf() / "new.mp4", "near")):
+        assert vigil("score", shelf() / "run", source, "--out", tmp_path / out).code == 0
+    one, two = (tmp_path / out / "scores.parquet" for out in ("far", "near"))
+    assert one.read_bytes() == two.read_bytes()
+    gone = vigil("score", shelf() / "run", "memory://shop/gone.mp4")
+    assert gone.code == 3 and "memory://shop/gone.mp4" in gone.err

@@ -81,6 +81,20 @@ def extract_on_ray(
     return total
 
 
+def extract_far(
+    videos: Iterable[Video | str], folder: Path | str, maker: Extracted, tell: Tell | None = None
+) -> Extraction:
+    """As `extract`, for videos behind URLs, or into a folder behind one: one after the other is
+    fetched, and its rows are brought to their place."""
+    videos, total = list(videos), Extraction()
+    check_names(videos)
+    for n, video in enumerate(videos):
+        if tell:
+            tell(f"{name_of(video)}  {total.rate():.0f} frames/s", n, len(videos))
+        total.add(extract_one_far(video, str(folder), maker))
+    return total
+
+
 def score_on_ray(
     address: str,
     model: Path | str,
@@ -189,16 +203,10 @@ class Extract:
             self.maker.runner()
 
     def do(self, n: int, again: bool) -> Extraction:
-        with ExitStack() as stack:
-            try:
-                video = stack.enter_context(readable(self.videos[n]))
-            except InputError as error:
-                return Extraction(failed={name_of(self.videos[n]): str(error)})
-            place = stack.enter_context(landing(self.folder, video.name))
-            done = extract([video], place, self.maker)
-            if again and done.skipped:  # the lost worker had just finished it
-                done.made, done.skipped = done.skipped, []
-            return done
+        done = extract_one_far(self.videos[n], self.folder, self.maker)
+        if again and done.skipped:  # the lost worker had just finished it
+            done.made, done.skipped = done.skipped, []
+        return done
 
 
 @dataclass
@@ -231,6 +239,17 @@ class Score:
         return scores, peaks or []
 
 
+def extract_one_far(video: Video | str, folder: str, maker: Extracted) -> Extraction:
+    """Rows of one video, wherever it is, into their place, wherever that is."""
+    with ExitStack() as stack:
+        try:
+            here = stack.enter_context(readable(video))
+        except InputError as error:
+            return Extraction(failed={name_of(video): str(error)})
+        place = stack.enter_context(landing(folder, here.name))
+        return extract([here], place, maker)
+
+
 def stand_in(video: Video | str) -> Video:
     """A video behind a URL before it is fetched: its name, and that nothing came with it."""
     if isinstance(video, str):
@@ -249,14 +268,12 @@ def decide(options: Mapping[str, Any], weights: Shipment) -> dict[str, str]:
 @contextmanager
 def readable(video: Video | str) -> Iterator[Video]:
     """A video as it is; one behind a URL is fetched for as long as the block lasts."""
-    if not isinstance(video, str):
-        yield video
+    source = video if isinstance(video, str) else video.source
+    if not is_remote(source):
+        yield open_video(source) if isinstance(video, str) else video
         return
-    if not is_remote(video):
-        yield open_video(video)
-        return
-    with fetched(video) as path:
-        yield replace(open_video(path), source=video)
+    with fetched(source) as path:
+        yield replace(open_video(path), source=source)
 
 
 @contextmanager

@@ -8,21 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from vigil.bundle import Model
-from vigil.cluster import extract_on_ray
-from vigil.errors import ExtraError, InputError, ModelError
+from vigil.cluster import extract_far, extract_on_ray
+from vigil.errors import ConfigError, ExtraError, InputError, ModelError
 from vigil.features.extract import Extraction, extract
 from vigil.features.extracted import Extracted
 from vigil.features.layouts import Item, find_items, given_item, missing
 from vigil.features.store import SUFFIX, Rows, StoredRows, compare
 from vigil.features.workers import extract_with
 from vigil.records import Video
+from vigil.remote import find, is_remote
 from vigil.sources import Progress, find_source, find_training, known, open_data, quiet
 from vigil.video.read import count_frames
 
 
 def extract_source(
     source: str,
-    out: Path | None,
+    out: Path | str | None,
     options: Mapping[str, Any],
     *,
     root: Path | None = None,
@@ -30,33 +31,41 @@ def extract_source(
     workers: int = 1,
     ray: str | None = None,
     progress: Progress = quiet,
-) -> tuple[Path, Extraction]:
-    """Features of a data set (each part), a folder or a video into `out`; see `vigil extract`.
+) -> tuple[Path | str, Extraction]:
+    """Features of a data set (each part), a folder, a video or a URL of any of them into `out`, a
+    folder or a URL; see `vigil extract`.
 
     options  of `Extracted`: backbone, weights, crops, stride, engine, dtype, threads
     """
     name = str(options["backbone"]).replace(":", "-").replace("/", "-")
     folder = out or Path("features") / f"{Path(source).name}-{name}"
+    far = is_remote(source) or is_remote(folder)
+    if far and workers > 1 and not ray:
+        raise ConfigError("--workers reads files of this machine; for a URL use --ray, or neither")
     options, total = as_before(folder, options), Extraction()
     maker = Extracted(**options)
     for part, videos in parts_of(source, root, split, progress).items():
+        into = f"{folder}/{part}".rstrip("/")
 
         def tell(words: str, done: int, of: int, part: str = part) -> None:
             progress(f"extract{' ' * bool(part)}{part}: {words}", done, of)
 
         if ray:
-            total.add(extract_on_ray(ray, videos, folder / part, options, tell))
+            total.add(extract_on_ray(ray, videos, into, options, tell))
+        elif far:
+            total.add(extract_far(videos, into, maker, tell))
         elif workers > 1:
-            total.add(extract_with(workers, videos, folder / part, maker, tell))
+            total.add(extract_with(workers, videos, Path(into), maker, tell))
         else:
-            total.add(extract(videos, folder / part, maker, tell))
+            total.add(extract(videos, Path(into), maker, tell))
     return folder, total
 
 
-def as_before(folder: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+def as_before(folder: Path | str, options: Mapping[str, Any]) -> dict[str, Any]:
     """The engine of the files that are there already, unless one is asked for: one folder holds
     features of one engine, and a second call need not measure again."""
-    there = next(iter(sorted(folder.rglob(f"*{SUFFIX}"))), None) if folder.is_dir() else None
+    here = Path(folder)
+    there = next(iter(sorted(here.rglob(f"*{SUFFIX}"))), None) if here.is_dir() else None
     if there is None or options.get("engine", "auto") != "auto":
         return dict(options)
     header = Rows(there).header
@@ -65,9 +74,11 @@ def as_before(folder: Path, options: Mapping[str, Any]) -> dict[str, Any]:
 
 def parts_of(
     source: str, root: Path | None, split: str | None, progress: Progress
-) -> dict[str, list[Video]]:
+) -> dict[str, list[Any]]:
     """{"train": ..., "val": ..., "test": ...} of a data set, as far as it has them; else {"": ...}.
-    A name may stand for one video in each part."""
+    A name may stand for one video in each part. What is behind a URL is not fetched yet."""
+    if is_remote(source):
+        return {"": find(source)}
     if known(source) or (Path(source).expanduser() / "vigil.toml").is_file():
         data = open_data(source, root, split=split, progress=progress)
         parts = {"train": data.train, "val": data.val or (), "test": data.test}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import re
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +17,7 @@ from vigil import plugins
 from vigil.data.base import DataSet, Split
 from vigil.errors import ConfigError, InputError, unknown
 from vigil.records import Video
+from vigil.remote import fetched, find, is_remote
 from vigil.video.ignore import read_ignore
 from vigil.video.read import find_videos, open_video
 
@@ -112,9 +115,11 @@ def find_problems(
 def find_source(
     source: str, root: Path | str | None = None, progress: Progress = quiet
 ) -> list[Video]:
-    """Videos of a path (a file, a folder of videos, a folder of pictures) or of a data set's test
-    part."""
+    """Videos of a path (a file, a folder of videos, a folder of pictures), of a URL (see
+    `vigil.remote`) or of a data set's test part."""
     path = Path(source).expanduser()
+    if is_remote(source):
+        return [brought(url) for url in find(source)]
     if path.is_dir():
         inside = find_videos(path)
         return [open_video(found) for found in inside] if inside else [open_video(path)]
@@ -123,6 +128,13 @@ def find_source(
     if known(source):
         return list(dataset(source, root, progress=progress).test)
     raise unknown("video, folder or data set", source, plugins.names("data"))
+
+
+def brought(url: str) -> Video:
+    """A video from elsewhere, copied here for as long as this process lasts."""
+    copies = ExitStack()
+    atexit.register(copies.close)
+    return replace(open_video(copies.enter_context(fetched(url))), source=url)
 
 
 def find_training(

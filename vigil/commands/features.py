@@ -11,10 +11,10 @@ from vigil.commands.output import Features, Json, Ray, Root, Set, as_json, progr
 
 
 def extract(
-    source: str = typer.Argument(help="A data set, a folder of videos or pictures, or a video."),
+    source: str = typer.Argument(help="A data set, a folder, a video, or a URL (s3://...)."),
     backbone: str = typer.Option(..., help="A name: c3d, i3d-r50, clip-vit-b-32, timm:..., ..."),
-    out: Path | None = typer.Option(
-        None, "--out", help="Where to write (else features/SOURCE-BACKBONE)."
+    out: str | None = typer.Option(
+        None, "--out", help="Where to write, a folder or URL (else features/SOURCE-BACKBONE)."
     ),
     weights: Path | None = typer.Option(None, help="The published file of weights."),
     crops: int = typer.Option(1, help="Crops of each frame: 1, 5 or 10."),

@@ -59,8 +59,15 @@ def fit(
             mask = sources.read_mask(ignore, train) if ignore else None
             out = out or fitting.new_run(method)
             model = fitting.fit(
-                made, train, held, out,
-                ignore=mask, cache=cache, resume=resume, progress=tell, **common,
+                made,
+                train,
+                held,
+                out,
+                ignore=mask,
+                cache=cache,
+                resume=resume,
+                progress=tell,
+                **common,
             )
     say_done(model, out)
 
