@@ -48,28 +48,29 @@ def fit(
             source, val, root, split=data_split, features=features, progress=tell
         )
         if extend:
-            model = bundle.load(extend)
-            if model.name != method:
-                raise ConfigError(f"{extend} is a model of {model.name}, not of {method}")
             out = out or extend
-            model = fitting.extend(model, train, out, tell)
+            model = fitting.extend(
+                of_method(bundle.load(extend, cache), method, extend), train, out, tell
+            )
         else:
             stands_on = bundle.load(base) if base else None
             made = fitting.method(method, seed=int(common.get("seed", 0)), base=stands_on, **own)
-            mask = sources.read_mask(ignore, train) if ignore else None
             out = out or fitting.new_run(method)
             model = fitting.fit(
-                made,
-                train,
-                held,
-                out,
-                ignore=mask,
-                cache=cache,
-                resume=resume,
-                progress=tell,
-                **common,
-            )
+                made, train, held, out,
+                ignore=sources.read_mask(ignore, train) if ignore else None,
+                cache=cache, resume=resume, progress=tell, **common,
+            )  # fmt: skip
     say_done(model, out)
+
+
+def of_method(model: Model, method: str, place: Path) -> Model:
+    """The model, if it is one of that method."""
+    from vigil.errors import ConfigError
+
+    if model.name != method:
+        raise ConfigError(f"{place} is a model of {model.name}, not of {method}")
+    return model
 
 
 def read_keys(
