@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from vigil import plugins
 from vigil.errors import ConfigError, InputError, unknown
 from vigil.files import load_pickle, writing
 from vigil.methods import _dictionary
@@ -60,7 +61,7 @@ def make(
     """Make a dictionary of the normal training videos and write it under `root`.
 
     videos     with features given (`extraction.with_features`); anomalous ones are left out
-    name       of the data set, as in the tree;  kind  taskaware, universal, both or textbook
+    name       of the data set, or an alias of it;  kind  taskaware, universal, both or textbook
     percent    atoms for a hundred videos; None = 90, and 50 for ucf-crime
     universal  file to choose atoms from; None = the one in the tree
     regular    also write the segments of the normal videos (UCF-Crime: 2.1 GB, held in memory)
@@ -68,7 +69,8 @@ def make(
     Raises ConfigError for an unknown kind or a missing universal dictionary, InputError for
     features that are missing, damaged or of different widths.
     """
-    root, share = Path(root), PERCENT.get(name, 90.0) if percent is None else percent
+    root, name = Path(root), plugins.ALIASES.get(name, name)
+    share = PERCENT.get(name, 90.0) if percent is None else percent
     path = file_of(root, name, kind, share)
     memory = find_universal(root, universal) if kind in ("universal", "both") else None
     kept: dict[str, np.ndarray] = {}

@@ -9,6 +9,7 @@ from typing import Any
 
 from vigil.bundle import Model
 from vigil.cluster import extract_far, extract_on_ray
+from vigil.data._weak_videos import Absent
 from vigil.errors import ConfigError, ExtraError, InputError, ModelError
 from vigil.features.extract import Extraction, extract
 from vigil.features.extracted import Extracted
@@ -95,9 +96,17 @@ def with_features(videos: Iterable[Video], folder: Path | None, part: str) -> li
     place = folder / part if (folder / part).is_dir() else folder
     items = find_items(place)
     missing(items, [video.name for video in videos], place)
+    videos = [as_long(items[video.name], video) for video in videos]
     given = [replace(video, given={**video.given, "features": rows_of(items[video.name], video)})
              for video in videos]  # fmt: skip
     return given
+
+
+def as_long(item: Item, video: Video) -> Video:
+    """A video that is not here and whose length no list tells is as long as its rows."""
+    if not isinstance(video.open, Absent) or video.open.count is not None:
+        return video
+    return replace(video, open=replace(video.open, count=item.read()[0][-1].stop))
 
 
 def rows_of(item: Item, video: Video) -> StoredRows:

@@ -21,6 +21,7 @@ from vigil.config import FitConfig, fit_config
 from vigil.data.base import Split
 from vigil.errors import ConfigError, InputError
 from vigil.extraction import check_features, kind_of
+from vigil.features.store import StoredRows
 from vigil.files import writing
 from vigil.methods.base import Method
 from vigil.records import Video
@@ -188,7 +189,7 @@ def finish(
 
 def calibrate_again(model: Model, normal: list[Video], folder: Path) -> None:
     """Give a model that came without one a calibration from normal footage; saved in `folder`."""
-    config = fit_config({})
+    normal, config = [video for video in normal if video.label != "anomalous"], fit_config({})
     if made := kind_of(normal):
         model.card["features"] = made
     model.method.eval()
@@ -198,24 +199,45 @@ def calibrate_again(model: Model, normal: list[Video], folder: Path) -> None:
 
 def split(videos: list[Video], share: float) -> tuple[list[Video], list[Video]]:
     """Training and validation parts: whole videos of each scene and label, evenly picked; where a
-    scene has fewer than four, the last part of each of its videos."""
+    scene has fewer than four, the last part of each of its videos.
+
+    Anomalous videos are never cut, as nobody knows which part holds the anomaly, nor are videos
+    with features on disk; those of small scenes are picked from together.
+    """
     groups: dict[tuple[str, str], list[Video]] = {}
     for video in videos:
         groups.setdefault((video.scene, video.label), []).append(video)
     learn: list[Video] = []
     held: list[Video] = []
+    whole: dict[str, list[Video]] = {}  # by label: of small scenes, not to be cut
     for group in groups.values():
         if len(group) >= 4:
-            every = max(round(1 / share), 2)
-            held += group[every - 1 :: every]
-            learn += [video for n, video in enumerate(group) if n % every != every - 1]
+            pick(group, share, learn, held)
             continue
         for video in group:
+            if video.label == "anomalous" or has_rows(video):
+                whole.setdefault(video.label, []).append(video)
+                continue
             seconds = count_frames(video) / video.fps
             cut = seconds * (1 - share)
             learn.append(part(video, 0.0, cut))
             held.append(part(video, cut, float("inf")))
+    for group in whole.values():
+        pick(group, share, learn, held)
     return learn, held
+
+
+def has_rows(video: Video) -> bool:
+    """Whether rows of features on disk stand for the video."""
+    return isinstance(video.given.get("features"), StoredRows)
+
+
+def pick(group: list[Video], share: float, learn: list[Video], held: list[Video]) -> None:
+    """Hold every n-th video out, n = 1 / share; of two or three the last one, of one none."""
+    every = max(round(1 / share), 2)
+    every = min(every, len(group)) if len(group) > 1 else every
+    held += group[every - 1 :: every]
+    learn += [video for n, video in enumerate(group) if n % every != every - 1]
 
 
 def make_card(
@@ -244,8 +266,8 @@ def data_hash(videos: list[Video]) -> str:
     """What a model was fitted on: names, rates, sizes and first frames."""
     digest = hashlib.sha256()
     for video in videos:
-        frames = video.frames(64)
-        picture = next(frames, None)
+        # a video with features on disk need not be here itself
+        picture = None if has_rows(video) else next(video.frames(64), None)
         crc = zlib.crc32(picture.image.tobytes()) if picture else 0
         digest.update(f"{video.name}|{video.fps:.6g}|{video.size}|{video.label}|{crc}".encode())
     return digest.hexdigest()

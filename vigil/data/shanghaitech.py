@@ -159,11 +159,14 @@ def weak_label(base: Path, name: str, kind: str = "") -> Label:
     """Anomalous iff the video's own frame mask has a positive; three-digit ids are normal.
 
     `kind` is what a list says of it ("1" anomalous, "0" normal, "" nothing): it counts where no
-    mask is, and `InputError` is raised where the two disagree.
+    mask is, and `InputError` is raised where the two disagree. Beside S3R's lists lies no mask at
+    all; a four-digit id is then anomalous, as all 107 of the original test videos are.
     """
     mask = _mask_file(base, name)
     said: Label = "anomalous" if kind == "1" else "normal"
     if mask is None and _was_testing(name):
+        if not kind and not _mask_folders(base):
+            return "anomalous"
         if not kind:
             raise InputError(f"{base}: no frame mask for video {name}, so its label is not known")
         return said
@@ -176,7 +179,8 @@ def weak_label(base: Path, name: str, kind: str = "") -> Label:
 class _Weak:
     """The two parts of the weak split: videos that are here, and the places of those that are not.
 
-    Where some videos are here, those that are not are left out; where none is, all stand by name.
+    Where some videos lie in the published folders, those that do not are left out. Else all stand
+    by name, as in a tree of S3R, and are read from wherever below the root their files lie.
     """
 
     def __init__(self, base: Path, videos: Sequence[Video], fps: float) -> None:
@@ -185,7 +189,7 @@ class _Weak:
         self.lists = _lists(base, files)
         jsons = matching(files, GROUND_TRUTH)
         self.ground = read_s3r(jsons[0]) if jsons else {}  # {name: (16 n,) bool}
-        self.finder = Finder(base, [f for f in files if f.suffix == ".npy"], fps, SIZE)
+        self.finder = Finder(base, [] if videos else files, fps, SIZE)
         parts = {part: self.part(lists) for part, lists in self.lists.items()}
         if not any(parts.values()):
             raise ConfigError(f"{base}: none of the videos here is in the lists of the weak split")
@@ -200,10 +204,10 @@ class _Weak:
         entries = [lists.entries[name] for name in sorted(lists.entries)]
         if self.by_name:
             return [self.by_name[entry.name] for entry in entries if entry.name in self.by_name]
-        return [self.absent(entry) for entry in entries]
+        return [self.by_list(entry) for entry in entries]
 
-    def absent(self, entry: Entry) -> Video:
-        """A video that is known by its name and length only."""
+    def by_list(self, entry: Entry) -> Video:
+        """A video by its name; its length is known without its file, if a list or mask is here."""
         mask, labels = _mask_file(self.base, entry.name), self.ground.get(entry.name)
         count = entry.frames if labels is None else len(labels)
         count = count if mask is None else len(frame_mask(mask))
@@ -216,7 +220,9 @@ class _Weak:
         notes = [note for lists in self.lists.values() for note in lists.notes]
         told = {"notes": "; ".join(notes)}
         if not self.by_name:
-            told["videos"] = "none here; the data set is open for work with features alone"
+            told["videos"] = self.finder.at_hand([*self.train, *self.test])
+        if not _mask_folders(self.base):
+            told["labels"] = "of training videos by their names: no frame mask is here"
         if self.ground:
             anomalous = sum(bool(labels.any()) for labels in self.ground.values())
             found = {"anomalous": anomalous, "normal": len(self.ground) - anomalous}
@@ -228,9 +234,14 @@ def _was_testing(name: str) -> bool:
     return len(name.rpartition("_")[2]) == 4
 
 
-def _mask_file(base: Path, name: str) -> Path | None:
+def _mask_folders(base: Path) -> list[Path]:
     folders = (base / parent / folder for parent in ("testing", ".") for folder in FRAME_MASKS)
-    return next((f / f"{name}.npy" for f in folders if (f / f"{name}.npy").is_file()), None)
+    return [folder for folder in folders if folder.is_dir()]
+
+
+def _mask_file(base: Path, name: str) -> Path | None:
+    files = (folder / f"{name}.npy" for folder in _mask_folders(base))
+    return next((file for file in files if file.is_file()), None)
 
 
 def _truth(base: Path, ground: Mapping[str, np.ndarray], video: Video) -> Truth:
