@@ -84,7 +84,7 @@ def parts_of(
         data = open_data(source, root, split=split, progress=progress)
         parts = {"train": data.train, "val": data.val or (), "test": data.test}
         return {part: list(videos) for part, videos in parts.items() if len(videos)}
-    return {"": find_source(source, root, progress)}
+    return {"": find_source(source, root, split, progress)}
 
 
 def with_features(videos: Iterable[Video], folder: Path | None, part: str) -> list[Video]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -14,7 +14,7 @@ from vigil import bundle, pipeline
 from vigil.bundle import Model
 from vigil.cluster import score_on_ray
 from vigil.data.base import TestSplit
-from vigil.errors import InputError, VigilError, unknown
+from vigil.errors import InputError, unknown
 from vigil.extraction import check_features, ready, with_features
 from vigil.files import writing
 from vigil.pages import (
@@ -33,8 +33,8 @@ from vigil.scores import tables
 from vigil.scores.events import Threshold, find_events
 from vigil.show.curve import curve_png
 from vigil.show.overlay import draw
-from vigil.sources import Progress, find_source, make_data, open_data, quiet
-from vigil.video.read import find_videos, open_video
+from vigil.sources import Progress, make_data, open_data, openable, quiet
+from vigil.video.read import open_video
 
 WRITTEN = ("scores.parquet", "units.parquet", "events.json", "events.csv")
 
@@ -91,6 +91,7 @@ def score_source(
     out: Path | None = None,
     *,
     root: Path | None = None,
+    split: str | None = None,
     alarms_per_hour: float | None = None,
     smoothing: str = "",
     as_live: bool = False,
@@ -107,7 +108,7 @@ def score_source(
     model = bundle.load(model_path, cache)
     limit = threshold_of(model, alarms_per_hour)
     failures: dict[str, str] = {}
-    videos = list(openable(source, root, failures, progress))
+    videos = list(openable(source, root, split, failures, progress))
     peaks: dict[str, list[Peak]] | None = {} if report else None
     how: Any = dict(as_live=as_live, smoothing=smoothing, peaks=peaks, failures=failures)
     scores, videos, notes = scored(model, model_path, videos, features, weights, ray, progress, how)
@@ -173,31 +174,6 @@ def scores_folder(model_path: Path, source: str) -> Path:
         if bundle.read_json(folder / "run.json").get("source") == source:
             return folder
     raise AssertionError("numbers end")
-
-
-def openable(
-    source: str, root: Path | None, failures: dict[str, str], progress: Progress = quiet
-) -> Iterator[Video]:
-    """The videos of a source; those that cannot be opened are noted and the rest goes on."""
-    path = Path(source).expanduser()
-    inside = find_videos(path) if path.is_dir() else []
-    if not inside:
-        yield from find_source(source, root, progress)
-        return
-    names: dict[str, Path] = {}
-    for found in inside:
-        try:
-            video = open_video(found)
-            if video.name in names:
-                raise InputError(
-                    f"{found}: another video is called {video.name!r} too ({names[video.name]}); "
-                    "rename one"
-                )
-        except VigilError as error:
-            failures[str(found)] = str(error)
-            continue
-        names[video.name] = found
-        yield video
 
 
 def threshold_of(model: Model, alarms_per_hour: float | None = None) -> Threshold:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from importlib import import_module
@@ -15,7 +15,7 @@ import numpy as np
 
 from vigil import plugins
 from vigil.data.base import DataSet, Split
-from vigil.errors import ConfigError, InputError, unknown
+from vigil.errors import ConfigError, InputError, VigilError, unknown
 from vigil.records import Video
 from vigil.remote import fetched, find, is_remote
 from vigil.video.ignore import read_ignore
@@ -113,7 +113,10 @@ def find_problems(
 
 
 def find_source(
-    source: str, root: Path | str | None = None, progress: Progress = quiet
+    source: str,
+    root: Path | str | None = None,
+    split: str | None = None,
+    progress: Progress = quiet,
 ) -> list[Video]:
     """Videos of a path (a file, a folder of videos, a folder of pictures), of a URL (see
     `vigil.remote`) or of a data set's test part."""
@@ -126,8 +129,37 @@ def find_source(
     if path.exists() or "://" in source or path.suffix:
         return [open_video(source)]
     if known(source):
-        return list(dataset(source, root, progress=progress).test)
+        return list(open_data(source, root, split=split, progress=progress).test)
     raise unknown("video, folder or data set", source, plugins.names("data"))
+
+
+def openable(
+    source: str,
+    root: Path | None,
+    split: str | None,
+    failures: dict[str, str],
+    progress: Progress = quiet,
+) -> Iterator[Video]:
+    """The videos of a source; those that cannot be opened are noted and the rest goes on."""
+    path = Path(source).expanduser()
+    inside = find_videos(path) if path.is_dir() else []
+    if not inside:
+        yield from find_source(source, root, split, progress)
+        return
+    names: dict[str, Path] = {}
+    for found in inside:
+        try:
+            video = open_video(found)
+            if video.name in names:
+                raise InputError(
+                    f"{found}: another video is called {video.name!r} too ({names[video.name]}); "
+                    "rename one"
+                )
+        except VigilError as error:
+            failures[str(found)] = str(error)
+            continue
+        names[video.name] = found
+        yield video
 
 
 def brought(url: str) -> Video:
@@ -149,7 +181,7 @@ def find_training(
         if known(name) or (path / "vigil.toml").is_file():
             data = open_data(name, root, split=split, progress=progress)
             return list(data.train), list(data.val) if data.val else None
-    videos = [video for source in sources for video in find_source(source, root, progress)]
+    videos = [video for source in sources for video in find_source(source, root, None, progress)]
     return list(Split(tuple(replace(video, label="normal") for video in videos))), None
 
 

@@ -101,7 +101,7 @@ def dictionary(
     data: str = typer.Argument(help="A data set, or a folder with a manifest."),
     features: Path = typer.Option(..., help="Folder of features, in any known layout."),
     kind: str = typer.Option("taskaware", help="taskaware, universal, both or textbook."),
-    out: Path = typer.Option(Path("."), "--out", help="Where the dictionary/ tree goes."),
+    out: Path = typer.Option(Path("dictionary"), "--out", help="The tree's folder."),
     percent: int | None = typer.Option(None, help="Atoms, as a share of the normal videos."),
     universal: Path | None = typer.Option(None, help="A universal dictionary, .npy (rows, D)."),
     root: Path | None = Root,
@@ -129,19 +129,23 @@ def import_(
     val: list[str] = typer.Option(None, help="Normal footage, for the threshold."),
     features: Path | None = Features,
     root: Path | None = Root,
+    data_split: str | None = typer.Option(None, "--split", help="A variant of the data set."),
 ) -> None:
     """Make a model of a published checkpoint; nothing in the file is ever run."""
     from vigil import extraction, fitting, plugins
     from vigil.authors import import_checkpoint
     from vigil.config import parse_set, split_keys
+    from vigil.errors import ConfigError
 
-    own, _ = split_keys(parse_set(set_ or []), plugins.find("methods", method).Config)
+    own, of_fit = split_keys(parse_set(set_ or []), plugins.find("methods", method).Config)
+    if of_fit:
+        raise ConfigError(f"--set {', '.join(of_fit)}: keys of a fit; nothing is fitted here")
     keys = {**own, "dictionary": str(dictionary)} if dictionary else own
     model = import_checkpoint(file, method, out, **keys)
     if val:
         with progress() as tell:
             normal, _ = extraction.training(
-                val, None, root, split=None, features=features, progress=tell
+                val, None, root, split=data_split, features=features, progress=tell
             )
             fitting.calibrate_again(model, normal, out)
     kept = "" if val else "; not calibrated: `vigil score` needs --val, `vigil evaluate` does not"

@@ -40,6 +40,7 @@ def score(
     weights: Path | None = Weights,
     cache: Path | None = Cache,
     ray: str | None = Ray,
+    split: str | None = typer.Option(None, help="A variant of the data set, e.g. weak."),
     json: bool = Json,
 ) -> None:
     """Score every frame; write scores.parquet, units.parquet, events.json and events.csv."""
@@ -50,8 +51,9 @@ def score(
         raise ConfigError("--cache keeps values on this machine; it does not go with --ray")
     with progress() as tell:
         result = reporting.score_source(
-            model, source, out, root=root, alarms_per_hour=alarms_per_hour, smoothing=smoothing,
-            as_live=as_live, clips=clips, annotated=annotated, report=report,
+            model, source, out, root=root, split=split,
+            alarms_per_hour=alarms_per_hour, smoothing=smoothing, as_live=as_live,
+            clips=clips, annotated=annotated, report=report,
             features=features, weights=weights, cache=cache, ray=ray, progress=tell,
         )  # fmt: skip
     if json:

@@ -29,10 +29,13 @@ from vigil.features._layout_write import CLIP, HDF5_SUFFIXES, row_frames, segmen
 from vigil.features.base import FeatureRow
 from vigil.features.store import Header, Rows, StoredRows
 from vigil.files import natural
+from vigil.plugins import OWN
 
 LAYOUTS = ("store", "mil-txt", "mil-txt-c", "ten-crop-npy", "crop-npy", "xd-crop-npy", "hdf5")
 IN_SEGMENTS = ("mil-txt", "mil-txt-c", "hdf5")
-BACKBONE = re.compile(r"_(i3d|c3d|r3d\d*|r2plus1d|s3d|mvit|clip)$", re.IGNORECASE)
+PUBLISHED = (r"i3d", r"c3d", r"r3d\d*", r"r2plus1d", r"s3d", r"mvit", r"clip")
+NAMES = "|".join((*PUBLISHED, *map(re.escape, OWN["backbones"])))
+BACKBONE = re.compile(f"_({NAMES})$", re.IGNORECASE)  # what a file's name may end with
 CROP = {"crop-npy": re.compile(r"_(\d)$"), "xd-crop-npy": re.compile(r"__(\d)$")}
 Progress = Callable[[int, int, str], None]  # videos done, of how many, the one at hand
 
