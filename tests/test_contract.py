@@ -25,7 +25,8 @@ from vigil.records import Batch, Video
 from vigil.train.batches import bags
 
 METHODS = sorted({*TOYS, *plugins.names("methods")})
-FIT = {"steps": 6, "batch": 4, "save_every": 2, "val_every": 3, "seed": 3, "device": "cpu"}
+FIT = {"steps": 6, "batch": 4, "save_every": 2, "val_every": 3, "seed": 3, "device": "cpu",
+       "engine": "torch", "dtype": "float32"}  # fmt: skip
 
 
 def videos(start: int = 0, count: int = 8) -> list[Video]:

@@ -108,7 +108,7 @@ class TwoOptimizers(Method):
 
     def score(self, units: Units) -> dict[str, Tensor]:
         past, last = self.halves(units.x)
-        return {"error": (self.generator(past) - last).square().mean((1, 2, 3))}
+        return {"error": (self.run("generator", past) - last).square().mean((1, 2, 3))}
 
     def networks(self) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
         return {"generator": (self.generator, (torch.zeros(1, 6, 16, 16),))}

@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 
 from vigil import __version__, plugins
 from vigil.config import read_toml
+from vigil.engaged import engage_again
 from vigil.errors import ModelError, VigilError
 from vigil.features.base import Provider
 from vigil.features.cached import ROLES, Cached
@@ -112,6 +113,7 @@ class Model:
     card: dict[str, Any] = field(default_factory=dict)
     calibration: Calibration | None = None
     ignore: np.ndarray | None = None  # (H, W) bool at the fitted size; True = never looked at
+    remark: str = ""  # what a person should know of how it scores on this machine
 
     @property
     def rows_only(self) -> bool:
@@ -248,6 +250,7 @@ def rebuild(folder: Path, card: dict[str, Any], cache: Path | None) -> Model:
     model = Model(config["method"], method, providers, card)
     if (folder / "calibration.json").is_file():
         model.calibration = Calibration.from_dict(read_json(folder / "calibration.json"))
+        model.remark = engage_again(method, card.get("engines", {}))
         float(card["fps"])  # without it nothing can be scored: found now, not later
     if (folder / "ignore.png").is_file():
         mask = cv2.imread(str(folder / "ignore.png"), cv2.IMREAD_GRAYSCALE)

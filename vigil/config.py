@@ -29,6 +29,8 @@ class FitConfig:
     val_share: float = Field(default=0.25, gt=0, lt=1)  # of the training videos, if no val part
     save_every: int = Field(default=200, ge=1)  # steps between two saved states
     device: str = "auto"  # cpu, cuda, cuda:1, mps; auto = what Accelerate finds
+    engine: str = "auto"  # torch, openvino or onnx that scores; auto = measured, the fastest
+    dtype: str = "auto"  # float32, bf16 or int8 of it
     precision: str = Field(default="no", pattern="^(no|bf16|fp16)$")  # mixed precision in training
     smoothing: str = "causal:0.2s"  # of the frame score, declared before any test
     alarms_per_hour: float = Field(default=1.0, gt=0)  # false alarms that a person will bear

@@ -19,6 +19,7 @@ from vigil import bundle, plugins, run
 from vigil.bundle import Model
 from vigil.config import FitConfig, fit_config
 from vigil.data.base import Split
+from vigil.engaged import engage
 from vigil.errors import ConfigError, InputError
 from vigil.extraction import check_features, kind_of
 from vigil.features.store import StoredRows
@@ -182,6 +183,8 @@ def finish(
             yield video
 
     model.method.eval()
+    seen = bags(model.method, model.providers, normal, model.fps, model.ignore)
+    model.card["engines"] = engage(model.method, seen, config.engine, config.dtype)
     model.calibration = run.calibrate(model, each(), config.smoothing, config.alarms_per_hour)
     progress("calibrate: videos", len(normal), len(normal))
     bundle.save(model, folder / "model")

@@ -11,6 +11,7 @@ from typing import Any
 from vigil import run
 from vigil.bundle import Model
 from vigil.data.base import TestSplit
+from vigil.ensembles import Ensemble
 from vigil.errors import VigilError
 from vigil.files import writing
 from vigil.fitting import extend, fit, method
@@ -26,7 +27,7 @@ __all__ = ["dataset", "evaluate", "extend", "fit", "method", "score", "score_all
 
 
 def score_all(
-    model: Model,
+    model: Model | Ensemble,
     videos: Iterable[Video],
     *,
     as_live: bool = False,
@@ -44,7 +45,7 @@ def score_all(
         mine: list[Peak] | None = [] if peaks is not None else None
         try:
             found[video.name] = run.score_video(
-                model, video, as_live=as_live, smoothing=smoothing, peaks=mine
+                model.at(video), video, as_live=as_live, smoothing=smoothing, peaks=mine
             )
         except VigilError as error:
             if failures is None:
@@ -57,15 +58,17 @@ def score_all(
     return found
 
 
-def score(model: Model, source: Video | Path | str, **options: Any) -> Scores:
+def score(model: Model | Ensemble, source: Video | Path | str, **options: Any) -> Scores:
     """Scores of one video: a `Video`, or the path of a file or of a folder of pictures."""
     video = source if isinstance(source, Video) else open_video(source)
-    return run.score_video(model, video, **options)
+    return run.score_video(model.at(video), video, **options)
 
 
-def remarks(model: Model, video: Video) -> list[str]:
+def remarks(model: Model | Ensemble, video: Video) -> list[str]:
     """What a person should know before trusting scores of this video."""
-    found = []
+    if isinstance(model, Ensemble):
+        model = model.models[model.view_of(video)]
+    found = [f"{video.name}: {model.remark}"] if model.remark else []
     if abs(video.fps / model.fps - 1) >= 0.02 and not model.rows_only:
         found.append(
             f"{video.name}: {video.fps:g} frames a second, the model was fitted at {model.fps:g}; "
@@ -140,7 +143,7 @@ def fps_of(scores: Scores) -> float:
 
 
 def evaluate(
-    what: Model | Mapping[str, Scores],
+    what: Model | Ensemble | Mapping[str, Scores],
     test: TestSplit,
     *,
     data: str = "",
@@ -149,7 +152,7 @@ def evaluate(
 ) -> Report:
     """Measure a model, or scores already made, against the truth of a test part."""
     scores = what
-    if isinstance(what, Model):
+    if isinstance(what, Model | Ensemble):
         scores = score_all(what, test, as_live=as_live, progress=progress)
     assert isinstance(scores, Mapping)
     name = next((str(s.made.get("method", "scores")) for s in scores.values()), "scores")

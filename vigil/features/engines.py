@@ -102,6 +102,7 @@ def runner(
     dtype: str = "auto",
     threads: int | None = None,
     compile: bool = False,
+    limit: float = LIMIT,
 ) -> Runner:
     """The fastest way to run `module` on this CPU that keeps its numbers.
 
@@ -117,7 +118,7 @@ def runner(
 
     Raises ConfigError for unknown names and too few examples, ExtraError if the engine asked for
     is not installed, ModelError if it cannot run the network or changes its numbers by more than
-    2 % (`parity`). With "auto", such reasons are found in `tried`.
+    `limit` (2 %, see `parity`). With "auto", such reasons are found in `tried`.
     """
     names = candidates(engine, dtype, compile)
     task = Task.of(module, examples, threads or torch.get_num_threads())
@@ -132,18 +133,19 @@ def runner(
             made[name] = attempt(task, name)
         except VigilError as error:
             errors[name], tried[name] = error, str(error)
-    return fastest(task, made, tried, errors)
+    return fastest(task, made, tried, errors, limit)
 
 
 def fastest(
-    task: Task, made: dict[str, Run], tried: dict[str, float | str], errors: dict[str, VigilError]
-) -> Runner:
+    task: Task, made: dict[str, Run], tried: dict[str, float | str], errors: dict[str, VigilError],
+    limit: float = LIMIT,
+) -> Runner:  # fmt: skip
     """The fastest of those made that passes the gate; slower ones never have to."""
     first = [x[: task.batch] for x in task.rows]
     seconds = measured({name: partial(run, first) for name, run in made.items()})
     for name in sorted(seconds, key=seconds.__getitem__):
         try:
-            error_found = gate(name, task, made[name])
+            error_found = gate(name, task, made[name], limit)
         except ModelError as error:
             errors[name], tried[name] = error, str(error)
             continue
@@ -282,8 +284,8 @@ def summed(errors: Mapping[str, VigilError]) -> VigilError:
 
 
 # -- the gate ------------------------------------------------------------------------------------
-def gate(name: str, task: Task, run: Run) -> float:
-    """The worst `parity` of any output over the examples; ModelError, with it, if above 2 %.
+def gate(name: str, task: Task, run: Run, limit: float = LIMIT) -> float:
+    """The worst `parity` of any output over the examples; ModelError, with it, if above.
 
     The examples go through in the first one's batch size, then some of them in another.
     """
@@ -301,10 +303,10 @@ def gate(name: str, task: Task, run: Run) -> float:
             f"{name} returns other shapes than torch: {[tuple(y.shape) for y in outputs]}"
         )
     worst = max(parity(f, g) for f, g in zip(wanted, outputs, strict=True))
-    if not worst <= LIMIT:
+    if not worst <= limit:
         raise ModelError(
             f"{name} changes the numbers: relative error {worst:.3g} of the differences between "
-            f"{count} examples, allowed {LIMIT:g}"
+            f"{count} examples, allowed {limit:g}"
         )
     return worst
 

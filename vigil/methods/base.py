@@ -52,6 +52,7 @@ class Method(nn.Module):
         self.name = self.name or type(self).__name__.lower()
         self.providers: dict[str, str] = {}
         self.scenes: tuple[str, ...] = ()
+        self.runners: dict[str, Callable[..., Any]] = {}  # engines that stand in for networks
         self.config = make_config(self.Config, keys) if config is None else config
         if (base is None) != (self.stands_on is None):
             need = (
@@ -131,6 +132,12 @@ class Method(nn.Module):
     def networks(self) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
         """{name: (module, example inputs)}: what an engine may replace and an export must hold."""
         return {}
+
+    def run(self, name: str, *inputs: Tensor) -> Any:
+        """A network of `networks()`; while scoring, by the engine that stands in for it, if any."""
+        if name in self.runners and not (self.training or torch.is_grad_enabled()):
+            return self.runners[name](*inputs)
+        return self.networks()[name][0](*inputs)
 
     def facts(self) -> dict[str, Any]:
         """What was learned that is no tensor (names, counts), as plain JSON."""
