@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vigil.methods._temporal import MultiScale, classifier, init_xavier
+from vigil.methods._temporal import Dropout, MultiScale, classifier, init_xavier
 
 REDUCTION = 16  # of the channels inside the gate
 SHARE = (0.1, 0.5)  # of a sequence that a pseudo anomaly covers
@@ -32,16 +32,17 @@ class Network(nn.Module):
         super().__init__()
         self.en_normal = EnNormal(dim)
         self.video_embedding, self.macro_embedding = (MultiScale(dim, "group") for _ in range(2))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.de_normal = DeNormal(dim)
         self.video_classifier, self.macro_classifier = (classifier(dim, dropout) for _ in range(2))
         init_xavier(self)
 
     def forward(self, rows: Tensor, dictionary: Tensor) -> Seen:
         crops = rows.flatten(0, 1)  # (B * N, T, C)
-        rebuilt, attention = self.en_normal(crops, dictionary)
+        key, atoms = self.en_normal.embed(dictionary)
+        rebuilt, attention = self.en_normal.rebuild(crops, key, atoms)
         own = self.dropout(self.video_embedding(crops))  # (B * N, T, C)
-        usual = self.dropout(self.macro_embedding(rebuilt))
+        usual = self.dropout(self.macro_embedding(rebuilt, (attention, atoms)))
         gate = self.de_normal(own, usual)  # (B * N, C)
         own, usual = own * gate[:, None], usual * (1 - gate[:, None])
         micro = self.video_classifier(own)[..., 0].float().sigmoid()  # (B * N, T)
@@ -71,7 +72,10 @@ class EnNormal(nn.Module):
         self.embedded: tuple[Tensor, Tensor] | None = None
 
     def forward(self, rows: Tensor, dictionary: Tensor) -> tuple[Tensor, Tensor]:
-        key, value = self.embed(dictionary)  # (S, C / 4), (S, C)
+        return self.rebuild(rows, *self.embed(dictionary))
+
+    def rebuild(self, rows: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """From the atoms' keys (S, C / 4) and values (S, C): the rows, and the attention."""
         attention = (self.query(rows) @ key.T).softmax(-1)  # (n, T, S)
         return attention.to(value.dtype) @ value, attention
 

@@ -12,7 +12,15 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from vigil.errors import ModelError
-from vigil.methods._temporal import fired, mil_bounds, q_mil, smoothness, sparsity, unit_length
+from vigil.methods._temporal import (
+    Dropout,
+    fired,
+    mil_bounds,
+    q_mil,
+    smoothness,
+    sparsity,
+    unit_length,
+)
 from vigil.methods.base import Method, Terms
 from vigil.records import Batch, Reason, Units, Window
 
@@ -87,8 +95,8 @@ class MIL(Method):
         self.live_rows = c.segments
         self.providers = {"features": c.features}
         self.net = nn.Sequential(  # the middle layer is linear in the authors' code too
-            nn.Linear(c.dim, 512), nn.ReLU(), nn.Dropout(c.dropout),
-            nn.Linear(512, 32), nn.Dropout(c.dropout), nn.Linear(32, 1),
+            nn.Linear(c.dim, 512), nn.ReLU(), Dropout(c.dropout),
+            nn.Linear(512, 32), Dropout(c.dropout), nn.Linear(32, 1),
         )  # fmt: skip
         for layer in self.layers():
             nn.init.xavier_normal_(layer.weight)
@@ -147,8 +155,9 @@ class MIL(Method):
         if self.config.penalty == "squared":
             squares = [layer.weight.float().square().sum() for layer in self.layers()]
             return self.config.decay / PAIRS * torch.stack(squares).sum()
-        whole = [torch.cat([w.float().flatten() for w in x.parameters()]) for x in self.layers()]
-        return self.config.decay * torch.stack([layer.norm() for layer in whole]).sum()
+        flat = [[w.float().flatten() for w in layer.parameters()] for layer in self.layers()]
+        squares = [torch.stack([w.dot(w) for w in layer]).sum() for layer in flat]
+        return self.config.decay * torch.stack(squares).sqrt().sum()
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         c, weights = self.config, self.parameters()

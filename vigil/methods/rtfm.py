@@ -67,7 +67,7 @@ class RTFM(Method):
         self.live_rows = c.segments
         self.providers = {"features": c.features}
         self.embed = temporal.MultiScale(c.dim, "batch")
-        self.drop = nn.Dropout(c.dropout)
+        self.drop = temporal.Dropout(c.dropout)
         self.head = temporal.classifier(c.dim, c.dropout)
         temporal.init_xavier(self)
 
@@ -112,7 +112,11 @@ class RTFM(Method):
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         c = self.config
-        return {"adam": torch.optim.Adam(self.parameters(), c.lr, weight_decay=c.weight_decay)}
+        return {
+            "adam": torch.optim.Adam(
+                self.parameters(), c.lr, weight_decay=c.weight_decay, fused=True
+            )
+        }
 
     # -- scoring -------------------------------------------------------------------------------
     def answers(self, rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -196,7 +196,11 @@ class S3R(Method):
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """Adam, its weight decay on every weight, biases and norms included, as in the paper."""
         c = self.config
-        return {"adam": torch.optim.Adam(self.parameters(), c.lr, weight_decay=c.weight_decay)}
+        return {
+            "adam": torch.optim.Adam(
+                self.parameters(), c.lr, weight_decay=c.weight_decay, fused=True
+            )
+        }
 
     # -- scoring -------------------------------------------------------------------------------
     def score(self, units: Units) -> dict[str, Tensor]:

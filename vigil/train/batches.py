@@ -17,10 +17,13 @@ from torch import Tensor
 
 from vigil.errors import InputError
 from vigil.features.base import Provider
+from vigil.features.rows import GivenRows
+from vigil.features.store import Rows, StoredRows
 from vigil.features.tracks import Tracks
 from vigil.files import writing
 from vigil.methods.base import Method
 from vigil.records import Batch, Units, Video, Window
+from vigil.train.cache import Bags
 from vigil.units import Cutter, Seen, anchor_boxes, cut_pixels, join, needs_pictures, paced
 from vigil.video.windows import places
 
@@ -40,6 +43,9 @@ def bags(
     """
     rows = all(window.kind == "features" for window in method.windows.values())
     for video in videos:
+        if kept := without_frames(method, providers, video):
+            yield from kept
+            continue
         fps = video.fps if rows else fps  # rows count a video's own frames
         cutter = Cutter(method.windows, providers, video, fps)
         held: dict[str, list[Units]] = {name: [] for name in method.windows}
@@ -60,6 +66,38 @@ def bags(
         for cut in cutter.finish():
             held[cut.window].append(cut.units)
         yield from pieces(1)
+
+
+def without_frames(method: Method, providers: Mapping[str, Provider], video: Video) -> list[Units]:
+    """The units of a video whose file of features says how long it is, in one piece a window: its
+    frames need not be gone through. Empty where they must be."""
+    rows, shapes = video.given.get("features"), [w.shape for w in method.windows.values()]
+    alone = [type(provider) for provider in providers.values()] == [GivenRows]
+    single = all(window.kind == "features" for window in method.windows.values())
+    if not (alone and single and isinstance(rows, StoredRows) and rows.header.count):
+        return []
+    if any(shape != (rows.header.dim,) for shape in shapes):
+        return []
+    values, first, stop = arrays(rows)
+    if not np.isfinite(values).all():
+        return []  # what is wrong is said where rows are looked at one by one
+    x, stop = torch.from_numpy(values), stop.clip(max=rows.header.count)  # (N, crops, D)
+    height, width = video.size
+    box = np.array([[0, 0, width, height]], np.float32).repeat(len(x), 0)
+    return [
+        Units(name, video.name, {name: x}, first, stop, stop, box, video.scene, video.size)
+        for name in method.windows
+    ]
+
+
+def arrays(rows: StoredRows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows (N, crops, D) and the frames they stand for, first (N,) and stop (N,)."""
+    if type(rows) is StoredRows:
+        stored = Rows(rows.path)
+        return stored.read(), stored.first, stored.stop
+    found = rows()  # of another project
+    bounds = np.array([(row.first, row.stop) for row in found]).T
+    return np.stack([row.value for row in found]), bounds[0], bounds[1]
 
 
 class Order:
@@ -180,9 +218,12 @@ class Samples:
         videos = list(videos)
         self.groups: dict[str, dict[str, Any]] = {}
         rows = all(window.kind == "features" for window in method.windows.values())
-        weak = method.supervision == "video-label"
-        if rows or weak:
-            self.source: RowSource | Pixels = RowSource(method, providers, videos, fps, ignore)
+        self.source: Bags | RowSource | Pixels
+        if method.supervision == "video-label":
+            made = ((v.source, whole(method, providers, v, fps, ignore)) for v in videos)
+            self.source = Bags(method, made, len(videos), folder)
+        elif rows:
+            self.source = RowSource(method, providers, videos, fps, ignore)
         else:
             self.source = Pixels(method, providers, videos, fps, folder, ignore)
         self.orders = {}
@@ -194,13 +235,13 @@ class Samples:
 
     def grouped(self, videos: list[Video]) -> dict[str, list[Any]]:
         """Samples by what is drawn evenly: windows; labels; or windows x scenes."""
-        method, items = self.method, self.source.items
-        if method.supervision == "video-label":
-            bags = range(len(videos))
+        method = self.method
+        if isinstance(self.source, Bags):
             return {
-                label: [n for n in bags if videos[n].label == label]
+                label: [n for n, video in enumerate(videos) if video.label == label]
                 for label in ("normal", "anomalous")
             }
+        items = self.source.items
         if method.supervision == "scene":
             return {
                 f"{name}@{scene}": [i for i in items[name] if videos[i[0]].scene == scene]
@@ -219,15 +260,15 @@ class Samples:
         items = self.groups[group]["items"]
         return [items[i] for i in self.orders[group].take(step * size, size)]
 
-    def batch(self, step: int) -> Batch:
-        """What step `step` sees."""
+    def batch(self, step: int, into: Batch | None = None) -> Batch:
+        """What step `step` sees. `into`: an older batch that is needed no more; its memory is
+        used again where that is possible."""
         method = self.method
-        if method.supervision == "video-label":
-            assert isinstance(self.source, RowSource)
-            normal = self.source.bags(self.draw("normal", step, self.size))
+        if isinstance(self.source, Bags):
+            old = into or Batch()
             return Batch(
-                normal=normal,
-                anomalous=self.source.bags(self.draw("anomalous", step, self.size)),
+                normal=self.source.batch(self.draw("normal", step, self.size), old.normal),
+                anomalous=self.source.batch(self.draw("anomalous", step, self.size), old.anomalous),
             )
         x: dict[str, Tensor] = {}
         scene = None
@@ -242,8 +283,23 @@ class Samples:
         return Batch(x=x, scene=scene)
 
 
+def whole(
+    method: Method,
+    providers: Mapping[str, Provider],
+    video: Video,
+    fps: float,
+    ignore: np.ndarray | None,
+) -> dict[str, Units]:
+    """All units of a video by window; windows without any are left out."""
+    found: dict[str, list[Units]] = {name: [] for name in method.windows}
+    for units in bags(method, providers, [video], fps, ignore):
+        found[units.window].append(units)
+    joined = {name: join(parts) for name, parts in found.items()}
+    return {name: units for name, units in joined.items() if units}
+
+
 class RowSource:
-    """Units of every video in memory: rows of features, or whole bags for weak supervision."""
+    """Units of every video in memory: rows of features."""
 
     def __init__(
         self,
@@ -253,14 +309,7 @@ class RowSource:
         fps: float,
         ignore: np.ndarray | None,
     ) -> None:
-        self.method = method
-        self.units: list[dict[str, Units]] = []
-        for video in videos:
-            found: dict[str, list[Units]] = {name: [] for name in method.windows}
-            for units in bags(method, providers, [video], fps, ignore):
-                found[units.window].append(units)
-            joined = {name: join(parts) for name, parts in found.items()}
-            self.units.append({name: units for name, units in joined.items() if units})
+        self.units = [whole(method, providers, video, fps, ignore) for video in videos]
         self.items = {
             name: [
                 (n, 0, row)
@@ -274,11 +323,3 @@ class RowSource:
         """The tensors of some rows, stacked."""
         rows = [(self.units[n][name], row) for n, _, row in items]
         return {key: torch.stack([u.x[key][row] for u, row in rows]) for key in rows[0][0].x}
-
-    def bags(self, videos: Iterable[int]) -> dict[str, Tensor]:
-        """Whole bags, made equally long by the method's `bag`, stacked: {key: (B, rows, ...)}."""
-        items = [
-            {k: v for units in self.units[n].values() for k, v in self.method.bag(units).items()}
-            for n in videos
-        ]
-        return {key: torch.stack([item[key] for item in items]) for key in items[0]}

@@ -1,7 +1,9 @@
 """The training loop: explicit, resumable at any kill, on any device that Accelerate finds.
 
 A run's folder holds `last/` (everything to go on from), `best.safetensors` (lowest validation
-loss) and `metrics.jsonl` (step, each loss term, seconds). No argument takes test data.
+loss) and `metrics.jsonl` (step, each loss term, seconds). No argument takes test data. Of several
+processes (torchrun, accelerate launch) each sees batches of its own, all hold the same weights, and
+the first one writes.
 """
 
 from __future__ import annotations
@@ -64,11 +66,16 @@ class Trainer:
         self, method: Method, samples: Samples, val: Samples | None, config: FitConfig, out: Path
     ) -> None:
         from accelerate import Accelerator
+        from accelerate.state import AcceleratorState, PartialState
 
         self.method, self.samples, self.val = method, samples, val
         self.config, self.out = config, out
         self.steps = config.epochs * samples.steps_a_pass if config.epochs else config.steps
         names = [name for name in config.track.split(",") if name not in ("", "none")]
+        # what an earlier fit of this process chose (precision, device) is not this one's; several
+        # processes stay joined as they are
+        joined = bool(PartialState._shared_state) and PartialState().use_distributed
+        AcceleratorState._reset_state(reset_partial_state=not joined)
         try:
             self.accelerator = Accelerator(
                 cpu=config.device == "cpu",
@@ -93,6 +100,7 @@ class Trainer:
         self.model: Any = prepared[0]
         self.optimizers = dict(zip(optimizers, prepared[1:], strict=True))
         self.best, self.began = math.inf, time.monotonic()
+        self.batch: Batch | None = None  # of the last step
 
     def to_device(self, batch: Batch) -> Batch:
         """The batch on the training device."""
@@ -110,9 +118,10 @@ class Trainer:
         # dropout and augmentation depend on (seed, step) alone, so a resumed run repeats them
         torch.manual_seed((config.seed * 1_000_003 + step) % 2**63)
         self.method.train()
-        batch = self.samples.batch(step * world + self.accelerator.process_index)
+        place = step * world + self.accelerator.process_index
+        self.batch = self.samples.batch(place, self.batch)
         found = self.method.fit_step(
-            self.to_device(batch), self.optimizers, self.accelerator.backward, self.model
+            self.to_device(self.batch), self.optimizers, self.accelerator.backward, self.model
         )
         terms = {name: float(value.detach()) for name, value in found.items()}
         for name, value in terms.items():
@@ -145,11 +154,14 @@ class Trainer:
         total = sum(sums.values())
         if total < self.best:
             self.best = total
-            with writing(self.out / "best.safetensors") as path:
-                save_file(tensors(self.method), path)
+            if self.accelerator.is_main_process:
+                with writing(self.out / "best.safetensors") as path:
+                    save_file(tensors(self.method), path)
         return {f"val_{name}": value for name, value in sums.items()} | {"val": total}
 
     def note(self, step: int, terms: Mapping[str, float]) -> None:
+        if not self.accelerator.is_main_process:
+            return
         row = {"step": step, "seconds": round(time.monotonic() - self.began, 3), **terms}
         with (self.out / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
@@ -158,6 +170,8 @@ class Trainer:
 
     def save(self, step: int) -> None:
         """The state after `step` steps, whole or not at all."""
+        if not self.accelerator.is_main_process:
+            return
         with writing(self.out / "last") as folder:
             folder.mkdir()
             save_file(tensors(self.method), folder / "model.safetensors")
@@ -181,7 +195,9 @@ class Trainer:
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state[name])
         self.best = math.inf if facts["best"] is None else facts["best"]
-        self.forget_after(facts["step"])
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            self.forget_after(facts["step"])
         return int(facts["step"])
 
     def forget_after(self, step: int) -> None:
@@ -200,6 +216,7 @@ class Trainer:
 
     def finish(self) -> Method:
         """End of training: the best weights, if validation chose any, else the last."""
+        self.accelerator.wait_for_everyone()
         if self.tracking:
             self.accelerator.end_training()
         method = self.method.cpu()
