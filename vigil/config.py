@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -36,6 +37,11 @@ class FitConfig:
     alarms_per_hour: float = Field(default=1.0, gt=0)  # false alarms that a person will bear
     fps: float | None = Field(default=None, gt=0)  # rate to work at; None = the training videos'
     track: str = "none"  # tensorboard, wandb, mlflow or none, comma-separated
+
+
+def first_process() -> bool:
+    """Whether this is the process that writes and speaks, where torchrun started several."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def fit_config(keys: Mapping[str, Any]) -> FitConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,7 +18,7 @@ import torch
 
 from vigil import bundle, plugins, run
 from vigil.bundle import Model
-from vigil.config import FitConfig, fit_config
+from vigil.config import FitConfig, first_process, fit_config
 from vigil.data.base import Split
 from vigil.engaged import engage
 from vigil.errors import ConfigError, InputError
@@ -90,7 +91,8 @@ def fit(
     method.prepare(watched(bags(method, model.providers, normal, model.fps, ignore), progress))
     if method.optimizers():
         run_training(model, learn, held, config, folder, resume, progress)
-    finish(model, held, config, folder, progress)
+    if first_process():
+        finish(model, held, config, folder, progress)
     return model
 
 
@@ -98,6 +100,8 @@ def claim(folder: Path, resume: bool, facts: Mapping[str, Any]) -> None:
     """Make the run's folder, or refuse one that holds another run; `facts` go into run.json."""
     if not resume and ((folder / "model").exists() or (folder / "card.json").exists()):
         raise ConfigError(f"{folder} already holds a model; choose another --out, or --resume")
+    if not first_process():
+        return
     with writing(folder / "run.json") as path:  # also finds out now whether it can be written
         path.write_text(json.dumps(facts, indent=2), encoding="utf-8")
 
@@ -116,7 +120,9 @@ def run_facts(
 
 
 def new_run(name: str) -> Path:
-    """A folder for a run nobody named."""
+    """A folder for a run nobody named. ConfigError for several processes, which need one name."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError("several processes fit one model: say with --out where it goes")
     return Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 

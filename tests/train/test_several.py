@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from vigil import bundle, fitting
+from vigil.errors import ConfigError
+
 SCRIPT = """
 import os, sys, torch
 from pathlib import Path
@@ -34,15 +37,48 @@ torch.distributed.destroy_process_group()
 """
 
 
+WHOLE = """
+import sys, torch
+from pathlib import Path
+torch.set_num_threads(1)
+import test_weak_resume as t
+model = t.fitted("mil", Path(sys.argv[1]) / "run")
+print("calibrated", model.calibration is not None)
+torch.distributed.destroy_process_group()
+"""
+
+
+def launched(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """The script in two processes, as torchrun starts it."""
+    (folder / "script.py").write_text(script)
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    here = Path(__file__).parent
+    env = {**os.environ, "PYTHONPATH": f"{here}:{here.parent}", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, *command, str(folder / "script.py"), str(folder)],
+        env=env, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")
+def test_a_whole_fit_in_two_processes_leaves_one_model(tmp_path: Path) -> None:
+    done = launched(WHOLE, tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert sorted(done.stdout.split("\n"))[1:] == ["calibrated False", "calibrated True"]
+    assert bundle.load(tmp_path / "run").calibration is not None
+    rows = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert len(rows) == 60  # written once
+
+
+def test_several_processes_need_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="--out"):
+        fitting.new_run("mil")
+
+
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")
 def test_two_processes_learn_one_model(tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text(SCRIPT)
-    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    env = {**os.environ, "PYTHONPATH": f"{Path(__file__).parent}:{Path(__file__).parents[1]}"}
-    done = subprocess.run(
-        [sys.executable, *command, str(tmp_path / "script.py"), str(tmp_path)],
-        env={**env, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+    done = launched(SCRIPT, tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     one, two = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert all(torch.equal(one[key], two[key]) for key in one) and one.keys() == two.keys()
