@@ -13,6 +13,7 @@ from test_contract import FIT, make, videos
 from vigil import bundle, engaged, fitting, pipeline
 from vigil.bundle import Model
 from vigil.errors import ExtraError, ModelError
+from vigil.methods._jigsaw_net import Lean, Level
 from vigil.records import Units
 
 pytest.importorskip("openvino", reason="openvino is not installed: 'vigil-vad[openvino]'")
@@ -89,3 +90,14 @@ def test_too_little_footage_keeps_plain_torch() -> None:
     method = make(TOY, Path("unused"))
     none: list[Units] = []
     assert engaged.engage(method, none, "auto", "auto") == {}
+
+
+def test_the_small_jigsaw_network_runs_under_an_engine_in_any_batch() -> None:
+    net = Lean(3, 7, 5, 16).eval()
+    for level, frames in (("cube", 7), ("clip", 35)):
+        rows = [(torch.rand(4, 3, frames, 64, 64),) for _ in range(2)]
+        run = engaged.runner(Level(net, level), rows, "openvino", "float32", limit=1e-3)
+        with torch.no_grad():
+            found, wanted = run(rows[0][0][:3]), Level(net, level)(rows[0][0][:3])
+        for one, two in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(one, two, atol=1e-3)

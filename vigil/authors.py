@@ -23,14 +23,15 @@ from vigil.bundle import Model
 from vigil.errors import InputError, ModelError, unknown
 from vigil.features.weights import MAGIC, PLAIN, check_file, file_hash, read_weights
 from vigil.files import SafeUnpickler
-from vigil.methods import mil, rtfm, s3r
+from vigil.methods import jigsaw, mil, rtfm, s3r
 
 State = dict[str, Tensor]
 # (state dict as published, config keys given) -> (config keys, tensors of the method);
 # raises ModelError where the state dict is not of this method
 Layout = Callable[[State, Mapping[str, Any]], tuple[dict[str, Any], State]]
 LAYOUTS: dict[str, Layout] = {
-    "mil": mil.from_published, "rtfm": rtfm.from_published, "s3r": s3r.from_published
+    "mil": mil.from_published, "rtfm": rtfm.from_published, "s3r": s3r.from_published,
+    "jigsaw": jigsaw.from_published,
 }  # fmt: skip
 
 STORES = {

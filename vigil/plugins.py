@@ -21,6 +21,7 @@ from vigil.errors import ConfigError, unknown
 OWN: dict[str, dict[str, str]] = {
     "methods": {
         "nearest": "vigil.methods.nearest:Nearest",
+        "jigsaw": "vigil.methods.jigsaw:Jigsaw",
         "mil": "vigil.methods.mil:MIL",
         "rtfm": "vigil.methods.rtfm:RTFM",
         "s3r": "vigil.methods.s3r:S3R",

@@ -115,10 +115,10 @@ class Trainer:
     def step(self, step: int) -> dict[str, float]:
         """One step: batch, update, metrics, and now and then validation and a saved state."""
         config, world = self.config, self.accelerator.num_processes
-        # dropout and augmentation depend on (seed, step) alone, so a resumed run repeats them
-        torch.manual_seed((config.seed * 1_000_003 + step) % 2**63)
-        self.method.train()
         place = step * world + self.accelerator.process_index
+        # dropout and augmentation depend on seed and place alone, so a resumed run repeats them
+        torch.manual_seed((config.seed * 1_000_003 + place) % 2**63)
+        self.method.train()
         self.batch = self.samples.batch(place, self.batch)
         found = self.method.fit_step(
             self.to_device(self.batch), self.optimizers, self.accelerator.backward, self.model

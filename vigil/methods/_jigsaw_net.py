@@ -1,0 +1,265 @@
+"""The networks of `jigsaw`: what a shuffled cube was, as logits of two puzzles.
+
+A cube is (N, C, T, 64, 64) float in 0..1, a clip K cubes in a row, (N, C, K T, 64, 64). Every
+network has `cube(x)` -> (time (N, T, T), place (N, 9, 9)); those with four heads also `clip(x)` ->
+(time (N, K, K), place (N, 9, 9)). Rows and values of the matrices: `_jigsaw_puzzle`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vigil.errors import InputError
+
+SIDE = 64  # pixels of a cube along both sides
+TILES = 9  # of a cube, three along each side
+Logits = tuple[Tensor, Tensor]  # time, place
+
+
+class PuzzleNet(nn.Module):
+    """What the networks have in common: their sizes, checked."""
+
+    levels: tuple[str, ...] = ("cube", "clip")
+
+    def __init__(self, colours: int, frames: int, clips: int) -> None:
+        super().__init__()
+        self.colours, self.frames, self.clips = colours, frames, clips
+
+    def length(self, level: str) -> int:
+        """Frames that a level looks at."""
+        return self.frames * (self.clips if level == "clip" else 1)
+
+    def check(self, x: Tensor, level: str) -> None:
+        """`InputError` unless `x` has the shape that the network was made for."""
+        wanted = (self.colours, self.length(level), SIDE, SIDE)
+        if tuple(x.shape[1:]) != wanted:
+            raise InputError(f"{level}: found shape {tuple(x.shape)}, expected (N, *{wanted})")
+
+    def cube(self, x: Tensor) -> Logits:
+        raise NotImplementedError
+
+    def clip(self, x: Tensor) -> Logits:
+        raise NotImplementedError
+
+
+class Level(nn.Module):
+    """One level of a network as a module of its own, for engines and exports."""
+
+    def __init__(self, net: PuzzleNet, level: str) -> None:
+        super().__init__()
+        self.net, self.level = net, level
+
+    def forward(self, x: Tensor) -> Logits:
+        self.net.check(x, self.level)
+        found: Logits = getattr(self.net, self.level)(x)
+        return found
+
+
+def packed(x: Tensor) -> Tensor:
+    """Channels last in memory where the arithmetic is bfloat16: 1.2 times as fast there, slower
+    in float32."""
+    fast = torch.is_autocast_enabled(x.device.type)
+    return x.contiguous(memory_format=torch.channels_last_3d) if fast else x
+
+
+def conv3(
+    channels: int, out: int, kernel: tuple[int, int, int] = (3, 3, 3), bias: bool = False
+) -> list[nn.Module]:
+    """Convolution of the same size out as in, normalised cube by cube, ReLU."""
+    half = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
+    return [
+        nn.Conv3d(channels, out, kernel, padding=half, bias=bias),
+        nn.InstanceNorm3d(out),
+        nn.ReLU(),
+    ]
+
+
+def head(wide: int, hidden: int, out: int, dropout: float | None = None) -> nn.Sequential:
+    """Two linear layers."""
+    drop = [] if dropout is None else [nn.Dropout(dropout)]
+    return nn.Sequential(nn.Linear(wide, hidden), nn.ReLU(), *drop, nn.Linear(hidden, out))
+
+
+class WideBranch(PuzzleNet):
+    """The network of Wang et al. 2022, cubes alone; tensors are named as in its checkpoints.
+
+    1,570,530 parameters for 7 frames in colour, 2.45 G multiplications a cube.
+    """
+
+    levels = ("cube",)
+
+    def __init__(self, colours: int, frames: int, clips: int = 1) -> None:
+        super().__init__(colours, frames, clips)
+        self.model = nn.Sequential(
+            *conv3(colours, 32), *conv3(32, 32), nn.MaxPool3d((1, 2, 2)),
+            *conv3(32, 64), *conv3(64, 64), nn.MaxPool3d((1, 2, 2)),
+            *conv3(64, 64), *conv3(64, 64), nn.MaxPool3d((frames, 2, 2), stride=(1, 2, 2)),
+        )  # fmt: skip
+        self.conv2d = nn.Sequential(
+            nn.Conv2d(64, 64, 3, padding=1), nn.InstanceNorm2d(64), nn.ReLU(), nn.Dropout2d(0.3)
+        )
+        self.pool = nn.Sequential(nn.MaxPool2d(2), nn.Flatten())
+        self.classifier_1 = head(1024, 512, frames * frames)
+        self.classifier_2 = head(1024, 512, TILES * TILES)
+
+    def trunk(self, x: Tensor) -> Tensor:
+        """(N, C, T, 64, 64) to (N, 64, 8, 8): the largest over time."""
+        found: Tensor = self.model(packed(x))[:, :, 0]
+        return found
+
+    def cube(self, x: Tensor) -> Logits:
+        seen = self.pool(self.conv2d(self.trunk(x)))  # (N, 1024)
+        t = self.frames
+        return self.classifier_1(seen).view(-1, t, t), self.classifier_2(seen).view(-1, 9, 9)
+
+
+class FourHead(PuzzleNet):
+    """The four-head network of the clip-level extension; tensors named as in its checkpoints.
+
+    48,851,404 parameters for 5 cubes of 7 grey frames, 36.7 M of them in one layer; 5.6 G
+    multiplications a cube, 27.9 G a clip.
+    """
+
+    def __init__(self, colours: int, frames: int, clips: int) -> None:
+        super().__init__(colours, frames, clips)
+        long = (5, 3, 3)
+        self.backbone = nn.Sequential(
+            *conv3(colours, 32), *conv3(32, 32), nn.MaxPool3d((1, 2, 2)),
+            *conv3(32, 64, long), *conv3(64, 64, long), nn.MaxPool3d((1, 2, 2)),
+            *conv3(64, 128), *conv3(128, 128),
+        )  # fmt: skip
+
+        def branch(kernel: tuple[int, int, int], moments: int) -> nn.Sequential:
+            pool = nn.AdaptiveMaxPool3d((moments, 4, 4))
+            return nn.Sequential(*conv3(128, 128, kernel, bias=True), pool, nn.Flatten())
+
+        t, k = frames, clips
+        self.frame_temporal_processor = branch(long, t)
+        self.clip_temporal_processor = branch(long, t * k)
+        self.spatial_processor = branch((1, 3, 3), 1)
+        self.frame_temp_classifier = head(128 * 16 * t, 512, t * t, 0.5)
+        self.frame_spat_classifier = head(128 * 16, 512, TILES * TILES, 0.5)
+        self.clip_temp_classifier = head(128 * 16 * t * k, 512, k * k, 0.5)
+        self.clip_spat_classifier = head(128 * 16, 512, TILES * TILES, 0.5)
+
+    def cube(self, x: Tensor) -> Logits:
+        seen = self.backbone(packed(x))  # (N, 128, T, 16, 16)
+        time = self.frame_temp_classifier(self.frame_temporal_processor(seen))
+        place = self.frame_spat_classifier(self.spatial_processor(seen))
+        return time.view(-1, self.frames, self.frames), place.view(-1, 9, 9)
+
+    def clip(self, x: Tensor) -> Logits:
+        seen = self.backbone(packed(x))  # (N, 128, K T, 16, 16)
+        time = self.clip_temp_classifier(self.clip_temporal_processor(seen))
+        place = self.clip_spat_classifier(self.spatial_processor(seen))
+        return time.view(-1, self.clips, self.clips), place.view(-1, 9, 9)
+
+
+def conv2(channels: int, out: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    """As `conv3` for pictures. No bias before the norm, so a cube's contrast does not count."""
+    padding = (kernel - 1) // 2 if stride == 1 else (kernel - stride + 1) // 2
+    return nn.Sequential(
+        nn.Conv2d(channels, out, kernel, stride, padding, bias=False),
+        nn.GroupNorm(8, out),
+        nn.ReLU(inplace=True),
+    )
+
+
+class Among(nn.Module):
+    """A convolution of each moment beside one of the mean of all: where it differs from the rest.
+
+    Shuffled moments give shuffled outputs (Zaheer et al., Deep Sets, 2017), so what was learned of
+    one order holds for all of them.
+    """
+
+    def __init__(self, channels: int, out: int, stride: int = 1) -> None:
+        super().__init__()
+        self.own = nn.Conv2d(channels, out, 3, stride, 1, bias=False)
+        self.rest = nn.Conv2d(channels, out, 3, stride, 1, bias=False)
+        self.norm = nn.GroupNorm(8, out)
+
+    def forward(self, x: Tensor, moments: int) -> Tensor:
+        """(N moments, C, h, w) to (N moments, C', h', w')."""
+        own, rest = self.own(x), self.rest(mean_of(x, moments))
+        both = (own.unflatten(0, (-1, moments)) + rest[:, None]).flatten(0, 1)
+        found: Tensor = torch.relu_(self.norm(last(both)))
+        return found
+
+
+class Tiles(nn.Module):
+    """From a map of 15 x 15 the place where each tile lies now, by one network for all nine."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.look = nn.Sequential(nn.Conv2d(channels, hidden, 5, 5, bias=False), nn.ReLU())
+        self.name = head(2 * hidden + TILES, 2 * hidden, TILES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, 15, 15) to (N, 9, 9): row j, which place holds tile j."""
+        token = self.look(x).flatten(2).transpose(1, 2)  # (N, place, hidden)
+        all_of_it = token.mean(1, keepdim=True).expand_as(token)
+        place = torch.eye(TILES, dtype=token.dtype, device=x.device).expand(x.shape[0], -1, -1)
+        named: Tensor = self.name(torch.cat([token, all_of_it, place], 2))  # (N, place, tile)
+        return named.transpose(1, 2)
+
+
+class Lean(PuzzleNet):
+    """Our own: every moment, and every tile, is looked at by the same small network and compared
+    with the mean of all, in 2-D convolutions.
+
+    1.2 M parameters with the heads for clips; 75 M multiplications a cube.
+    """
+
+    def __init__(self, colours: int, frames: int, clips: int, width: int = 64) -> None:
+        super().__init__(colours, frames, clips)
+        self.eye = conv2(colours, width // 2, 8, 4)  # (60, 60) to (15, 15), 5 x 5 a tile
+        self.still = nn.Sequential(conv2(width // 2, width), conv2(width, width))
+        self.moving = nn.ModuleList(
+            [Among(width // 2, width, 2), Among(width, width), Among(width, width)]
+        )  # (8, 8)
+        self.time = head(16 * width, 4 * width, frames)
+        self.place = Tiles(width, 2 * width)
+        if clips > 1:
+            self.slow = Among(width, width)
+            self.clip_time = head(16 * width, 4 * width, clips)
+            self.clip_place = Tiles(width, 2 * width)
+        self.to(memory_format=torch.channels_last)
+
+    def see(self, x: Tensor) -> Tensor:
+        """(N, C, t, 64, 64) to (N t, width / 2, 15, 15): each frame by itself, tiles alone."""
+        inside = x[..., 2:-2, 2:-2].transpose(1, 2).flatten(0, 1)
+        found: Tensor = self.eye(last(inside))
+        return found
+
+    def move(self, seen: Tensor) -> Tensor:
+        """(N t, width / 2, 15, 15) to (N t, width, 8, 8): frames among those of their cube."""
+        for layer in self.moving:
+            seen = layer(seen, self.frames)
+        return seen
+
+    def cube(self, x: Tensor) -> Logits:
+        seen = self.see(x)
+        time = self.time(pooled(self.move(seen))).view(-1, self.frames, self.frames)
+        return time, self.place(self.still(mean_of(seen, self.frames)))
+
+    def clip(self, x: Tensor) -> Logits:
+        seen = self.see(x)
+        cubes = self.slow(mean_of(self.move(seen), self.frames), self.clips)  # (N K, width, 8, 8)
+        time = self.clip_time(pooled(cubes)).view(-1, self.clips, self.clips)
+        return time, self.clip_place(self.still(mean_of(seen, self.length("clip"))))
+
+
+def last(x: Tensor) -> Tensor:
+    """Channels last in memory."""
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def mean_of(x: Tensor, moments: int) -> Tensor:
+    """(N moments, C, h, w) to (N, C, h, w)."""
+    return last(x.unflatten(0, (-1, moments)).mean(1))
+
+
+def pooled(x: Tensor) -> Tensor:
+    """(N, C, 8, 8) to (N, 16 C)."""
+    return nn.functional.max_pool2d(x, 2).flatten(1)
