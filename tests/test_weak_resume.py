@@ -1,4 +1,4 @@
-"""`vigil fit mil|rtfm|s3r` killed in the middle and resumed ends with the weights of a whole run."""
+"""`mil`, `rtfm` and `s3r` killed in the middle of a fit and resumed end as if never killed."""
 
 from __future__ import annotations
 

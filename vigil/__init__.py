@@ -15,7 +15,8 @@ __version__ = "0.1.0"
 __all__ = ["dataset", "evaluate", "extend", "fit", "load", "method", "save", "score"]
 
 if TYPE_CHECKING:
-    from vigil.bundle import load, save
+    from vigil.bundle import save
+    from vigil.ensembles import load
     from vigil.pipeline import dataset, evaluate, extend, fit, method, score
 
 
@@ -25,5 +26,5 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'vigil' has no attribute {name!r}")
     from importlib import import_module
 
-    room = "vigil.bundle" if name in ("load", "save") else "vigil.pipeline"
+    room = {"load": "vigil.ensembles", "save": "vigil.bundle"}.get(name, "vigil.pipeline")
     return getattr(import_module(room), name)

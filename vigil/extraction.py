@@ -122,11 +122,12 @@ def training(
     root: Path | None,
     *,
     split: str | None,
+    view: str | None = None,
     features: Path | None,
     progress: Progress,
 ) -> tuple[list[Video], list[Video] | None]:
     """Videos to learn from and to hold out, as `vigil fit` names them, with their features."""
-    train, held = find_training(source, root, split=split, progress=progress)
+    train, held = find_training(source, root, split, progress, view)
     held = find_training(val, root, progress=progress)[0] if val else held
     train = with_features(train, features, "train")
     return train, held and with_features(held, features, "val")
@@ -141,6 +142,19 @@ def kind_of(videos: Iterable[Video]) -> dict[str, Any]:
             run = {"crops": header.crops, "engine": header.engine, "dtype": header.dtype}
             return {**header.identity(), **run}
     return {}
+
+
+def told_by(videos: Iterable[Video], config: type) -> dict[str, Any]:
+    """What the given features say of a method's keys: the width of a row, and how many frames it
+    is made of. {} where none are given, or the method does not ask."""
+    header = next(
+        (rows.header for video in videos
+         if isinstance(rows := video.given.get("features"), StoredRows)), None,
+    )  # fmt: skip
+    if header is None:
+        return {}
+    told = {"dim": header.dim, "frames": max(header.frames, header.stride)}
+    return {k: v for k, v in told.items() if k in config.__dataclass_fields__}  # type: ignore[attr-defined]
 
 
 def check_features(model: Model, videos: Iterable[Video]) -> list[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import numpy as np
 from vigil import run
 from vigil.bundle import Model
 from vigil.data.base import TestSplit
+from vigil.ensembles import Ensemble
+from vigil.errors import VigilError
 from vigil.metrics.report import roc_of, truths
 from vigil.pipeline import fps_of, gathered, remarks
 from vigil.records import Event, Reason, Report, Scores, Truth, Video
@@ -23,26 +26,28 @@ from vigil.show.page import KeyFrame, Page, VideoSection, write_page
 from vigil.video.write import write_clip
 
 KEYS = 3  # key frames of a video in a report
+LIKE_SIDE = 240  # pixels of the shorter side of a normal frame shown beside one
 
 
 def evaluation_page(
-    model: Model | None,
+    model: Model | Ensemble | None,
     scores: Mapping[str, Scores],
     test: TestSplit,
     limit: Threshold,
     peaks: Mapping[str, list[Peak]],
     found: Report,
+    normal: Iterable[Video] = (),
 ) -> Page:
-    """The report of an evaluation."""
+    """The report of an evaluation; `normal` are videos that most similar frames are shown from."""
     known, _ = truths(test)
     title = f"{found.made.get('method', 'scores')} on {found.made.get('data', 'test')}"
-    page = make_page(model, scores, list(test), limit, peaks, known, found, title)
+    page = make_page(model, scores, list(test), limit, peaks, known, found, title, normal)
     curve = roc_of(scores, test)
     return page if curve is None else replace(page, roc=curve[0], eer=curve[1])
 
 
 def make_page(
-    model: Model | None,
+    model: Model | Ensemble | None,
     scores: Mapping[str, Scores],
     videos: list[Video],
     limit: Threshold,
@@ -50,14 +55,15 @@ def make_page(
     known: Mapping[str, Truth],
     found: Report,
     title: str,
+    normal: Iterable[Video] = (),
 ) -> Page:
     """All a report shows; without a model the key frames are left out."""
-    sections = []
+    sections, by_name = [], {video.name: video for video in normal}
     for video in videos:
         own = scores[video.name]
         events = find_events(own, limit.value, fps_of(own))
         keys = tuple(
-            key_frame(model, peak, video, own, limit.value)
+            key_frame(model.at(video), peak, video, own, limit.value, by_name)
             for peak in choose(peaks.get(video.name, []), events)
             if model is not None
         )
@@ -87,10 +93,10 @@ def choose(peaks: list[Peak], events: list[Event]) -> list[Peak]:
 
 
 def key_frame(
-    model: Model | None, peak: Peak, video: Video, scores: Scores, limit: float
-) -> KeyFrame:
+    model: Model, peak: Peak, video: Video, scores: Scores, limit: float,
+    normal: Mapping[str, Video],
+) -> KeyFrame:  # fmt: skip
     """A moment painted and explained."""
-    assert model is not None
     reason = model.method.explain(peak.units)[0]
     x1, y1, x2, y2 = (float(v) for v in peak.units.box[0])
     frame = min(peak.frame, len(scores) - 1)
@@ -105,8 +111,19 @@ def key_frame(
         picture=picture,
         text=like,
         parts=told_parts(reason, peak) or unit_parts(model, peak),
-        like_picture=reason.pictures.get("nearest normal"),
+        like_picture=reason.pictures.get("nearest normal", like_frame(normal, reason.like)),
     )
+
+
+def like_frame(normal: Mapping[str, Video], like: tuple[str, int] | None) -> np.ndarray | None:
+    """The picture of a normal frame, small; None where its video is not at hand."""
+    if like is None or like[0] not in normal:
+        return None
+    try:
+        frames = normal[like[0]].frames(LIKE_SIDE)
+        return next((frame.image for frame in islice(frames, like[1], None)), None)
+    except VigilError:  # work with features alone
+        return None
 
 
 def told_parts(reason: Reason, peak: Peak) -> dict[str, float]:

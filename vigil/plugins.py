@@ -35,6 +35,7 @@ OWN: dict[str, dict[str, str]] = {
         "shanghaitech": "vigil.data.shanghaitech:open_shanghaitech",
         "ucf-crime": "vigil.data.ucf_crime:open_ucf_crime",
         "xd-violence": "vigil.data.xd_violence:open_xd_violence",
+        "dad": "vigil.data.dad:open_dad",
         "folder": "vigil.data.folder:open_folder",
     },
     "providers": {

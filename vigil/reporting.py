@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -10,12 +9,11 @@ from typing import Any
 
 import cv2
 
-from vigil import bundle, pipeline
+from vigil import bundle, ensembles, pipeline
 from vigil.bundle import Model
-from vigil.cluster import score_on_ray
 from vigil.data.base import TestSplit
+from vigil.ensembles import Ensemble, threshold_of
 from vigil.errors import InputError, unknown
-from vigil.extraction import check_features, ready, with_features
 from vigil.files import writing
 from vigil.pages import (
     evaluation_page,
@@ -29,14 +27,16 @@ from vigil.pages import (
 from vigil.pipeline import fps_of
 from vigil.records import Event, Report, Scores, Video
 from vigil.run import Peak
-from vigil.scores import tables
+from vigil.scores import puzzle_files, tables
 from vigil.scores.events import Threshold, find_events
 from vigil.show.curve import curve_png
 from vigil.show.overlay import draw
 from vigil.sources import Progress, make_data, open_data, openable, quiet
 from vigil.video.read import open_video
+from vigil.views import joined, joined_threshold, scored
 
 WRITTEN = ("scores.parquet", "units.parquet", "events.json", "events.csv")
+JOINED = "joined"  # the folder, in one of scores, of what several views say together
 
 
 @dataclass
@@ -92,6 +92,7 @@ def score_source(
     *,
     root: Path | None = None,
     split: str | None = None,
+    view: str | None = None,
     alarms_per_hour: float | None = None,
     smoothing: str = "",
     as_live: bool = False,
@@ -105,10 +106,10 @@ def score_source(
     progress: Progress = quiet,
 ) -> Result:
     """Score a video, a folder or a data set and write what was found."""
-    model = bundle.load(model_path, cache)
+    model = ensembles.load(model_path, cache)
     limit = threshold_of(model, alarms_per_hour)
     failures: dict[str, str] = {}
-    videos = list(openable(source, root, split, failures, progress))
+    videos = list(openable(source, root, split, failures, progress, view))
     peaks: dict[str, list[Peak]] | None = {} if report else None
     how: Any = dict(as_live=as_live, smoothing=smoothing, peaks=peaks, failures=failures)
     scores, videos, notes = scored(model, model_path, videos, features, weights, ray, progress, how)
@@ -119,8 +120,9 @@ def score_source(
     pipeline.save_scores(folder, scores, limit, made)
     found = {n: find_events(s, limit.value, fps_of(s)) for n, s in scores.items()}
     events = [event for each in found.values() for event in each]
-    result = Result(folder, limit, events, failures=failures, files=list(WRITTEN))
     kept = [video for video in videos if video.name in scores]
+    result = Result(folder, limit, events, failures=failures, files=list(WRITTEN))
+    notes += save_joined(model, scores, kept, alarms_per_hour, made, result)
     remarks = (note for video in kept for note in pipeline.remarks(model, video))
     result.notes = pipeline.gathered([*notes, *remarks])
     for video in kept if clips else ():
@@ -135,23 +137,25 @@ def score_source(
     return result
 
 
-def scored(
-    model: Model,
-    path: Path,
+def save_joined(
+    model: Model | Ensemble,
+    scores: dict[str, Scores],
     videos: list[Video],
-    features: Path | None,
-    weights: Path | None,
-    ray: str | None,
-    progress: Progress,
-    how: dict[str, Any],
-) -> tuple[dict[str, Scores], list[Video], list[str]]:
-    """Scores, made here or on a cluster; the videos with their features; what to note of those."""
-    if ray is None:
-        videos, notes = with_rows(model, videos, features, weights)
-        return pipeline.score_all(model, videos, progress=progress, **how), videos, notes
-    videos = with_features(videos, features, "test")
-    scores = score_on_ray(ray, path, videos, weights=weights, prepare=ready, tell=progress, **how)
-    return scores, videos, check_features(model, videos)
+    alarms_per_hour: float | None,
+    made: dict[str, Any],
+    result: Result,
+) -> list[str]:
+    """What the views of each recording say together goes into a folder beside their own scores,
+    and its events, one a moment, into the result; what to note of the views."""
+    fused, notes = joined(scores, videos)
+    if not fused:
+        return []
+    limit = joined_threshold(model, {video.view for video in videos}, alarms_per_hour)
+    pipeline.save_scores(result.folder / JOINED, fused, limit, made)
+    result.threshold, result.files = limit, [*result.files, f"{JOINED}/"]
+    found = (find_events(s, limit.value, fps_of(s)) for s in fused.values())
+    result.events = [event for each in found for event in each]
+    return [f"{JOINED}: the views of each recording; their own are in {result.folder}", *notes]
 
 
 def nothing_scored(source: str, reasons: list[str]) -> InputError:
@@ -176,30 +180,13 @@ def scores_folder(model_path: Path, source: str) -> Path:
     raise AssertionError("numbers end")
 
 
-def threshold_of(model: Model, alarms_per_hour: float | None = None) -> Threshold:
-    if model.calibration is None:
-        raise InputError(
-            "this model was never calibrated on normal footage, so it has no threshold; fit it "
-            "again, or import it again with --val"
-        )
-    return model.calibration.threshold(alarms_per_hour)
-
-
-def with_rows(
-    model: Model, videos: Iterable[Video], features: Path | None, weights: Path | None
-) -> tuple[list[Video], list[str]]:
-    """Videos with the features the model needs, from a folder or to be made as they are read."""
-    given = with_features(videos, features, "test")
-    ready(model, given, weights)
-    return given, check_features(model, given)
-
-
 def evaluate_source(
     what: Path,
     data: str,
     *,
     root: Path | None = None,
     split: str | None = None,
+    view: str | None = None,
     as_live: bool = False,
     report: Path | None = None,
     features: Path | None = None,
@@ -208,26 +195,29 @@ def evaluate_source(
     progress: Progress = quiet,
 ) -> Report:
     """Measure a model or saved scores on a test part; with `report`, write page and pictures."""
-    opened = open_data(data, root, split=split, progress=progress)
+    opened = open_data(data, root, split=split, view=view, progress=progress)
     test, name = opened.test, opened.name + (f" {opened.variant}" if opened.variant else "")
     peaks: dict[str, list[Peak]] = {}
-    model: Model | None = None
+    model: Model | Ensemble | None = None
     notes: list[str] = []
     if (what / tables.FRAMES).is_file():
         scores = tables.read(what)
+    elif what.suffix in puzzle_files.SUFFIXES:
+        if report:
+            raise InputError(f"{what}: no threshold came with it, so there is no --report of it")
+        scores = puzzle_files.read_saved(what, test)
     else:
-        model = bundle.load(what, cache)
-        videos, notes = with_rows(model, test, features, weights)
-        scores = pipeline.score_all(
-            model, videos, as_live=as_live, peaks=peaks if report else None, progress=progress
-        )
+        model = ensembles.load(what, cache)
+        how: Any = dict(as_live=as_live, peaks=peaks if report else None)
+        rest = (features, weights, None, progress, how)
+        scores, _, notes = scored(model, what, list(test), *rest)
     found = pipeline.evaluate(scores, test, data=name)
     found = replace(found, notes=(*found.notes, *pipeline.gathered(notes)))
     if not found.made["videos"]:
         raise InputError("; ".join(found.notes[:1]) or f"{data}: the test part holds no video")
     if report:
         limit = threshold_of(model) if model else saved_threshold(what)
-        page = evaluation_page(model, scores, test, limit, peaks, found)
+        page = evaluation_page(model, scores, test, limit, peaks, found, opened.train)
         write_report(report, page)
     return found
 
@@ -268,7 +258,7 @@ def show_video(
 
 def find_scores(folder: Path, name: str) -> tuple[Path, Scores]:
     """The scores of one video in a folder of scores, or in the newest of a run that has it."""
-    places = [folder]
+    places = [folder, *(p.parent for p in folder.glob(f"{JOINED}/{tables.FRAMES}"))]
     if not (folder / tables.FRAMES).is_file():
         found = sorted(folder.glob(f"scores/**/{tables.FRAMES}"), key=lambda p: p.stat().st_mtime)
         places = [path.parent for path in reversed(found)]

@@ -86,6 +86,7 @@ def open_data(
     options = {key: value for key, value in options.items() if value is not None}
     if known(name):
         return dataset(name, root, progress=progress, **options)
+    view = options.pop("view", "all")
     path = Path(name).expanduser()
     if not path.exists():
         raise unknown("data set or folder", name, plugins.names("data"))
@@ -93,7 +94,23 @@ def open_data(
 
     if options:
         raise ConfigError(f"{name}: a folder of your own has no {', '.join(options)}; leave it out")
-    return open_folder(path)
+    return of_view(open_folder(path), view)
+
+
+def of_view(data: DataSet, view: str) -> DataSet:
+    """The data set with the videos of one view alone, or of "all"."""
+    if view == "all":
+        return data
+    parts = {"train": data.train, "val": data.val, "test": data.test}
+    views = {video.view for part in parts.values() for video in part or ()}
+    if view not in views:
+        raise unknown(f"view of {data.name}", view, ("all", *views - {""}))
+    kept = {
+        name: replace(part, videos=tuple(video for video in part if video.view == view))
+        for name, part in parts.items()
+        if part is not None
+    }
+    return replace(data, **kept)  # type: ignore[arg-type]
 
 
 def find_problems(
@@ -117,10 +134,13 @@ def find_source(
     root: Path | str | None = None,
     split: str | None = None,
     progress: Progress = quiet,
+    view: str | None = None,
 ) -> list[Video]:
     """Videos of a path (a file, a folder of videos, a folder of pictures), of a URL (see
     `vigil.remote`) or of a data set's test part."""
     path = Path(source).expanduser()
+    if view and not known(source):
+        raise ConfigError(f"--view {view}: {source} is no data set, whose views have names")
     if is_remote(source):
         return [brought(url) for url in find(source)]
     if path.is_dir():
@@ -129,7 +149,7 @@ def find_source(
     if path.exists() or "://" in source or path.suffix:
         return [open_video(source)]
     if known(source):
-        return list(open_data(source, root, split=split, progress=progress).test)
+        return list(open_data(source, root, split=split, view=view, progress=progress).test)
     raise unknown("video, folder or data set", source, plugins.names("data"))
 
 
@@ -139,12 +159,13 @@ def openable(
     split: str | None,
     failures: dict[str, str],
     progress: Progress = quiet,
+    view: str | None = None,
 ) -> Iterator[Video]:
     """The videos of a source; those that cannot be opened are noted and the rest goes on."""
     path = Path(source).expanduser()
     inside = find_videos(path) if path.is_dir() else []
     if not inside:
-        yield from find_source(source, root, split, progress)
+        yield from find_source(source, root, split, progress, view)
         return
     names: dict[str, Path] = {}
     for found in inside:
@@ -174,14 +195,16 @@ def find_training(
     root: Path | str | None = None,
     split: str | None = None,
     progress: Progress = quiet,
+    view: str | None = None,
 ) -> tuple[list[Video], list[Video] | None]:
     """Training videos, and the validation part where there is one, of a data set or of paths."""
     if len(sources) == 1:
         name, path = sources[0], Path(sources[0]).expanduser()
         if known(name) or (path / "vigil.toml").is_file():
-            data = open_data(name, root, split=split, progress=progress)
+            data = open_data(name, root, split=split, view=view, progress=progress)
             return list(data.train), list(data.val) if data.val else None
-    videos = [video for source in sources for video in find_source(source, root, None, progress)]
+    found = (find_source(source, root, None, progress, view) for source in sources)
+    videos = [video for each in found for video in each]
     return list(Split(tuple(replace(video, label="normal") for video in videos))), None
 
 
@@ -219,7 +242,29 @@ def make_data(
     return write_as(data, layout, out / layout, progress=tell)
 
 
+def prepare_data(
+    name: str,
+    out: Path,
+    root: Path | None = None,
+    *,
+    view: str | None = None,
+    link: bool = False,
+    progress: Progress = quiet,
+) -> Path:
+    """A data set as published in the layout that a project learns from; see `prepare_dad`."""
+    from vigil.data._dad_prepare import prepare_dad
+    from vigil.data.catalog import folder_of
+
+    if plugins.ALIASES.get(name, name) != "dad":
+        raise unknown("data set to prepare", name, ["dad"])
+
+    def tell(done: int, of: int, what: str) -> None:
+        progress(f"prepare: {what}", done, of)
+
+    return prepare_dad(folder_of(name, root), out, view or "all", link=link, progress=tell)
+
+
 def loader_of(layout: str) -> str | None:
     """The data set that reads a layout, or None where Vigil has none yet."""
-    name = layout.removesuffix("-frames")
+    name = layout.removesuffix("-frames").removesuffix("-jigsaw")
     return name if known(name) else None

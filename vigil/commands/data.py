@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from vigil.commands.output import Json, Root, as_json, progress, say, table
+from vigil.commands.output import Json, Root, View, as_json, progress, say, table
 
 app = typer.Typer(no_args_is_help=True, help="Look at, check, describe and make data sets.")
 
@@ -25,6 +25,7 @@ def info(
     name: str = typer.Argument(help="A data set, or a folder of your own."),
     root: Path | None = Root,
     split: str | None = typer.Option(None, help="A variant of the data set, e.g. weak."),
+    view: str | None = View,
     json: bool = Json,
 ) -> None:
     """Parts, counts, scenes and known facts of a data set, the facts checked."""
@@ -32,7 +33,7 @@ def info(
     from vigil.sources import open_data
 
     with progress() as tell:
-        facts = describe(open_data(name, root, split=split, progress=tell))
+        facts = describe(open_data(name, root, split=split, view=view, progress=tell))
     if json:
         as_json(facts)
         return
@@ -48,6 +49,7 @@ def verify(
     name: str = typer.Argument(help="A data set, or a folder of your own."),
     root: Path | None = Root,
     split: str | None = typer.Option(None, help="A variant of the data set, e.g. weak."),
+    view: str | None = View,
     json: bool = Json,
 ) -> None:
     """Name every bad file, missing label and length that does not match; exit code 3 if any."""
@@ -56,7 +58,7 @@ def verify(
     from vigil.sources import find_problems
 
     with progress() as tell:
-        found = find_problems(name, root, progress=tell, split=split)
+        found = find_problems(name, root, progress=tell, split=split, view=view)
     problems = [asdict(problem) for problem in found]
     if json:
         as_json(problems)
@@ -101,3 +103,20 @@ def make(
     say(f"made {path}")
     loader = loader_of(layout) if layout else name
     say(f"next: vigil data info {loader} --root {path}" if loader else f"layout: {layout}")
+
+
+@app.command()
+def prepare(
+    name: str = typer.Argument(help="dad"),
+    out: Path = typer.Option(Path("data"), "--out", help="Where the prepared folder goes."),
+    root: Path | None = Root,
+    view: str | None = View,
+    link: bool = typer.Option(False, "--link", help="Hard links in place of copies."),
+) -> None:
+    """From a data set as published, the layout that a project learns from; goes on where it was."""
+    from vigil.sources import prepare_data
+
+    with progress() as tell:
+        path = prepare_data(name, out, root, view=view, link=link, progress=tell)
+    say(f"prepared {path}")
+    say(f"next: vigil data info {name} --root {path}")

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from vigil.commands.output import Cache, Features, Root, Set, progress, say
+from vigil.commands.output import Cache, Features, Root, Set, View, progress, say
 
 if TYPE_CHECKING:
     from vigil.bundle import Model
+    from vigil.ensembles import Ensemble
+    from vigil.methods.base import Method
+    from vigil.records import Video
 
 
 def fit(
@@ -35,33 +38,57 @@ def fit(
     features: Path | None = Features,
     cache: Path | None = Cache,
     data_split: str | None = typer.Option(None, "--split", help="A variant of the data set."),
+    view: str | None = View,
+    each_view: bool = typer.Option(False, "--each-view", help="One model for each view of SOURCE."),
 ) -> None:
     """Learn what is normal (or what weak labels say) and calibrate on held-out normal footage."""
-    from vigil import bundle, extraction, fitting, sources
+    from vigil import bundle, extraction, fitting
+    from vigil.config import first_process
     from vigil.errors import ConfigError
 
-    own, common = read_keys(method, preset, set_ or [], track)
-    if extend and (own or common or val or ignore or base or resume):
+    own, common, chosen = read_keys(method, preset, set_ or [], track)
+    if extend and (own or common or val or ignore or base or resume or each_view):
         raise ConfigError("--extend keeps the model's own keys; give SOURCE, --root and --out only")
     with progress() as tell:
         train, held = extraction.training(
-            source, val, root, split=data_split, features=features, progress=tell
-        )
+            source, val, root, split=data_split, view=view or chosen, features=features,
+            progress=tell,
+        )  # fmt: skip
+        model: Model | Ensemble
         if extend:
             out = out or extend
             model = fitting.extend(
                 of_method(bundle.load(extend, cache), method, extend), train, out, tell
             )
         else:
-            stands_on = bundle.load(base) if base else None
-            made = fitting.method(method, seed=int(common.get("seed", 0)), base=stands_on, **own)
             out = out or fitting.new_run(method)
-            model = fitting.fit(
-                made, train, held, out,
-                ignore=sources.read_mask(ignore, train) if ignore else None,
-                cache=cache, resume=resume, progress=tell, **common,
-            )  # fmt: skip
-    say_done(model, out)
+            options = {**common, "cache": cache, "resume": resume, "progress": tell}
+            model = fresh(method, own, base, train, held, out, ignore, each_view, options)
+    if first_process():
+        say_done(model, out)
+
+
+def fresh(
+    method: str, own: dict[str, Any], base: Path | None, train: list[Video],
+    held: list[Video] | None, out: Path, ignore: Path | None, each_view: bool,
+    options: dict[str, Any],
+) -> Model | Ensemble:  # fmt: skip
+    """A model fitted from the beginning, or one for each view."""
+    from vigil import bundle, extraction, fitting, plugins, sources, views
+    from vigil.errors import ConfigError
+
+    stands_on = bundle.load(base) if base else None
+    keys = {**extraction.told_by(train, plugins.find("methods", method).Config), **own}
+
+    def make() -> Method:
+        return fitting.method(method, seed=int(options.get("seed", 0)), base=stands_on, **keys)
+
+    if each_view:
+        if ignore:
+            raise ConfigError("--ignore is of one view; with --each-view fit that one by itself")
+        return views.fit_each(make, train, held, out, **options)
+    mask = sources.read_mask(ignore, train) if ignore else None
+    return fitting.fit(make(), train, held, out, ignore=mask, **options)
 
 
 def of_method(model: Model, method: str, place: Path) -> Model:
@@ -75,8 +102,9 @@ def of_method(model: Model, method: str, place: Path) -> Model:
 
 def read_keys(
     method: str, preset: str | None, pairs: list[str], track: str
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The method's keys and the fit's, from a preset and from --set, which has the last word."""
+) -> tuple[dict[str, Any], dict[str, Any], str | None]:
+    """The method's keys and the fit's, from a preset and from --set, which has the last word; and
+    the view that --set may name, too."""
     from vigil import plugins
     from vigil.config import parse_set, split_keys
     from vigil.config import preset as read_preset
@@ -84,11 +112,19 @@ def read_keys(
     keys: dict[str, Any] = {**(read_preset(preset) if preset else {}), **parse_set(pairs)}
     if track != "none":
         keys["track"] = track
-    return split_keys(keys, plugins.find("methods", method).Config)
+    view = keys.pop("view", None)
+    return *split_keys(keys, plugins.find("methods", method).Config), view
 
 
-def say_done(model: Model, out: Path) -> None:
+def say_done(model: Model | Ensemble, out: Path) -> None:
     """What was made and what to type next."""
+    from vigil.ensembles import Ensemble, threshold_of
+
+    if isinstance(model, Ensemble):
+        say(f"models: {out}, one for each view: {', '.join(model.models)}")
+        say(f"alarm threshold of a view: {threshold_of(model).words()}")
+        say(f"next: vigil score {out} VIDEO|DATA; vigil evaluate {out} DATA")
+        return
     videos = [*model.card["train"], *model.card.get("extended", [])]
     say(f"model: {out}, fitted on {len(videos)} video{'s' * (len(videos) > 1)}")
     if model.calibration:

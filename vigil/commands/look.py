@@ -12,6 +12,7 @@ from vigil.commands.output import (
     Json,
     Ray,
     Root,
+    View,
     Weights,
     as_json,
     progress,
@@ -41,6 +42,7 @@ def score(
     cache: Path | None = Cache,
     ray: str | None = Ray,
     split: str | None = typer.Option(None, help="A variant of the data set, e.g. weak."),
+    view: str | None = View,
     json: bool = Json,
 ) -> None:
     """Score every frame; write scores.parquet, units.parquet, events.json and events.csv."""
@@ -51,7 +53,7 @@ def score(
         raise ConfigError("--cache keeps values on this machine; it does not go with --ray")
     with progress() as tell:
         result = reporting.score_source(
-            model, source, out, root=root, split=split,
+            model, source, out, root=root, split=split, view=view,
             alarms_per_hour=alarms_per_hour, smoothing=smoothing, as_live=as_live,
             clips=clips, annotated=annotated, report=report,
             features=features, weights=weights, cache=cache, ray=ray, progress=tell,
@@ -76,6 +78,7 @@ def evaluate(
     data: str = typer.Argument(help="A data set, or a folder with a manifest."),
     root: Path | None = Root,
     split: str | None = typer.Option(None, help="A variant of the data set, e.g. weak."),
+    view: str | None = View,
     as_live: bool = typer.Option(False, "--as-live", help="Score as a camera would have."),
     report: Path | None = typer.Option(None, help="Write an HTML report and PNGs there."),
     features: Path | None = Features,
@@ -90,7 +93,7 @@ def evaluate(
 
     with progress() as tell:
         found = reporting.evaluate_source(
-            what, data, root=root, split=split, as_live=as_live, report=report,
+            what, data, root=root, split=split, view=view, as_live=as_live, report=report,
             features=features, weights=weights, cache=cache, progress=tell,
         )  # fmt: skip
     rows = rows_of(found)

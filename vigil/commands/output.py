@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 Set = typer.Option(None, "--set", metavar="KEY=VALUE", help="A key of the method or of the fit.")
 Root = typer.Option(None, "--root", help="Folder of the data set (else VIGIL_DATA, user file).")
+View = typer.Option(None, "--view", help="One view of the data set, e.g. top_depth (else all).")
 Features = typer.Option(None, help="Folder of features, as `vigil extract` leaves it.")
 Weights = typer.Option(None, help="The published weights of the backbone, for videos without.")
 Cache = typer.Option(None, help="Keep boxes, flow and segmentation there for the next run.")
@@ -34,11 +35,16 @@ def progress() -> Iterator[Progress]:
         TimeRemainingColumn,
     )
 
+    from vigil.config import first_process
+
     bar = Progress(
         TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
         TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True),
     )  # fmt: skip
     tasks: dict[str, Any] = {}
+
+    def quiet(what: str, done: int, of: int) -> None:
+        """Of several processes one tells."""
 
     def tell(what: str, done: int, of: int) -> None:
         kind = what.partition(":")[0]  # "score: video7" shares its bar with "score: video6"
@@ -48,7 +54,7 @@ def progress() -> Iterator[Progress]:
         bar.update(tasks[kind], description=what, completed=done, total=of or None)
 
     try:
-        yield tell
+        yield tell if first_process() else quiet
         for task in bar.tasks:  # everything told of has ended, whatever its last word was
             end = task.total or max(task.completed, 1)
             bar.update(task.id, completed=end, total=end)

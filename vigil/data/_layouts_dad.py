@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from vigil.data._layouts_files import Writing, camel, checked, images, runs
+from vigil.data.recordings import without_view
 from vigil.errors import InputError
 from vigil.records import Video
 
@@ -58,9 +58,8 @@ def moments(videos: Iterable[Video]) -> Moments:
     """{recording: {view: video}}: videos whose names differ by their view only belong together."""
     found: Moments = {}
     for video in videos:
-        view = video.view or "front_depth"
-        name = re.sub(rf"[-_./ ]*{re.escape(video.view)}", "", video.name) if video.view else ""
-        found.setdefault(name or video.name, {})[view] = video
+        name = without_view(video.name, video.view)
+        found.setdefault(name, {})[video.view or "front_depth"] = video
     return found
 
 

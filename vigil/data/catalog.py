@@ -18,7 +18,8 @@ from vigil.plugins import ALIASES, find, names
 from vigil.records import Video
 from vigil.video.read import count_frames
 
-MORE_FOLDERS = {"avenue": ("avenue_sample",)}  # beside the name and its aliases
+# beside the name and its aliases
+MORE_FOLDERS = {"avenue": ("avenue_sample",), "dad": ("DAD_Jigsaw",)}
 
 
 def open_dataset(name: str, root: Path | str | None = None, **options: Any) -> DataSet:
@@ -35,7 +36,7 @@ def open_dataset(name: str, root: Path | str | None = None, **options: Any) -> D
         _check_options(name, loader, options)
     if _places_itself(loader):
         return loader(root, **options)
-    return loader(_root(name, root), **options)
+    return loader(folder_of(name, root), **options)
 
 
 def list_datasets() -> list[dict[str, str]]:
@@ -117,7 +118,8 @@ def _check_options(name: str, loader: Callable[..., Any], options: dict[str, Any
             raise unknown(f"option of {name}", option, known)
 
 
-def _root(name: str, root: Path | str | None) -> Path:
+def folder_of(name: str, root: Path | str | None) -> Path:
+    """Where a data set lies; `InputError` that says how to tell."""
     found = Path(root).expanduser() if root is not None else _known_root(name)
     if found is None:
         place = os.environ.get("VIGIL_DATA", "")

@@ -10,6 +10,8 @@ videos four. The weak split (238 videos to train on, 63 of them anomalous; 199 t
 anomalous) deals the same videos anew, by lists that must lie in the folder: S3R's csv, RTFM's
 .list or the SH_Train_new.txt and SH_Test_NEW.txt of its makers. It opens without videos too, for
 work with features: lengths then come from the masks, S3R's json or the lists.
+
+The split sd, and sd-original with the original labels: see `vigil.data._shanghaitech_sd`.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from vigil.data import _shanghaitech_sd as sd
 from vigil.data._weak_lists import Entry, Lists, files_below, matching, read_entries, read_lists
 from vigil.data._weak_truth import read_s3r
 from vigil.data._weak_videos import Finder, counted
@@ -60,6 +63,10 @@ EXPECTED = {
     "train videos": 330, "test videos": 107, "test frames": 40791, "abnormal test frames": 17326,
 }  # fmt: skip
 EXPECTED_WEAK = {"train videos": 238, "test videos": 199}
+OWN = {  # citation and known facts of a split of its own
+    "weak": (CITE_WEAK, EXPECTED_WEAK),
+    **dict.fromkeys(sd.SPLITS, (sd.CITE, sd.EXPECTED)),
+}
 WEAK_LABELS = {"anomalous": 63, "normal": 175}
 WEAK_COUNTS = {"anomalous": 44, "normal": 155}
 SIZE = (480, 856)  # taken for a video that is not here
@@ -75,7 +82,7 @@ GROUND_TRUTH = ("shanghaitech*ground_truth*.json",)
 def open_shanghaitech(
     root: Path | str,
     *,
-    split: Literal["weak"] | None = None,
+    split: Literal["weak", "sd", "sd-original"] | None = None,
     scene: str | Collection[str] | None = None,
     fps: float = 24.0,
     min_confidence: float = 0.8,
@@ -84,12 +91,16 @@ def open_shanghaitech(
 
     `split="weak"` deals the videos by the weakly supervised lists; the label of a training video
     then comes from its own frame mask (or a list's column of labels), never from its place in a
-    list. `scene` keeps one scene or several ("01", ["01", "12"]). `fps` is that of frame folders.
+    list. `split="sd"` is the scene-dependent one, with masks made anew in `testframemask/`;
+    "sd-original" the same videos with the original masks. `scene` keeps one scene or several
+    ("01", ["01", "12"]). `fps` is that of frame folders.
     Raises `InputError` where no known layout is found.
     """
     root = Path(root)
-    if split not in (None, "weak"):
-        raise unknown("split of shanghaitech", str(split), ["weak"])
+    if split not in (None, "weak", *sd.SPLITS):
+        raise unknown("split of shanghaitech", str(split), ["weak", *sd.SPLITS])
+    if split in sd.SPLITS:
+        root = next((root / name for name in sd.FOLDERS if (root / name).is_dir()), root)
     base = next((b for b in (root, root / "shanghaitech") if _folder(b, "testing")), None)
     if base is None and split is None:
         raise InputError(
@@ -100,14 +111,19 @@ def open_shanghaitech(
     weak = _Weak(base, [*train, *test], fps) if split == "weak" else None
     if weak:
         train, test = weak.train, weak.test
+    if split in sd.SPLITS:
+        find = partial(_mask_file, base, split=split)
+        train, test = sd.deal(base, train, test, Finder(base, [], fps, SIZE), find)
     train = with_boxes(_of_scene(train, scene), base, "train", min_confidence)
     test = with_boxes(_of_scene(test, scene), base, "test", min_confidence)
-    cite, expected = CITE + (CITE_WEAK if weak else ""), EXPECTED_WEAK if weak else EXPECTED
-    info = facts(base, expected, train, test, licence=LICENCE, cite=cite, fps=FPS)
+    cite, expected = OWN.get(split or "", ("", EXPECTED))
+    info = facts(base, expected, train, test, licence=LICENCE, cite=CITE + cite, fps=FPS)
     if weak:
         info["expected"] |= {"train labels": WEAK_LABELS}
         info |= weak.told()
-    read = partial(_truth, base, weak.ground if weak else {})
+    if split in sd.SPLITS:
+        info["labels"] = sd.told(base, str(split), [find(video.name) for video in test])
+    read = partial(_truth, base, weak.ground if weak else {}, split)
     return DataSet("shanghaitech", Split(train), test_split(test, read), None, split or "", info)
 
 
@@ -239,19 +255,27 @@ def _mask_folders(base: Path) -> list[Path]:
     return [folder for folder in folders if folder.is_dir()]
 
 
-def _mask_file(base: Path, name: str) -> Path | None:
-    files = (folder / f"{name}.npy" for folder in _mask_folders(base))
+def _mask_file(base: Path, name: str, split: str | None = None) -> Path | None:
+    folders = _mask_folders(base)
+    folders = sd.mask_folders(base, split, folders) if split in sd.SPLITS else folders
+    files = (folder / f"{name}.npy" for folder in folders)
     return next((file for file in files if file.is_file()), None)
 
 
-def _truth(base: Path, ground: Mapping[str, np.ndarray], video: Video) -> Truth:
-    file = _mask_file(base, video.name)
+def _truth(
+    base: Path,
+    ground: Mapping[str, np.ndarray],
+    split: str | None,
+    video: Video,
+) -> Truth:
+    file = _mask_file(base, video.name, split)
     if file is None and not _was_testing(video.name):  # an original training video: all normal
         return Truth(np.zeros(count_frames(video), bool))
     if file is None and video.name in ground:
         return Truth(_unpadded(ground[video.name], count_frames(video), video.name))
     if file is None:
-        raise InputError(f"{base}: no test_frame_mask/{video.name}.npy, the labels of this video")
+        wanted = sd.RELABELLED if split == "sd" else FRAME_MASKS[0]
+        raise InputError(f"{base}: no {wanted}/{video.name}.npy, the labels of this video")
     frames = frame_mask(file)
     check_length(video, len(frames), file)
     folders = (base / parent / "test_pixel_mask" for parent in ("testing", "."))

@@ -17,6 +17,10 @@ from vigil.errors import ConfigError, InputError, unknown
 from vigil.metrics.events import event_hits
 from vigil.metrics.frames import EqualError, Pair, Roc, eer_point, frame_metrics, pooled, roc
 from vigil.metrics.protocols import FINAL, PROTOCOLS, Clip, Protocol, declared, protocol
+from vigil.metrics.puzzles import by_puzzle
+from vigil.metrics.segments import by_segment
+from vigil.metrics.views import by_view, joint
+from vigil.metrics.views import notes as view_notes
 from vigil.records import Event, Metric, Report, Row, Scores, Truth
 
 Measured = tuple[str, Protocol, Mapping[str, Metric], str]  # channel, how, what, group
@@ -40,6 +44,7 @@ def evaluate(
     per_class  add rows for each class of anomaly and each scene
     events     {video name: events}, measured in a row of their own
 
+    Views of one moment get rows of their own, each alone and joined (group "view: ...").
     Videos without truth are left out and named in the notes. `InputError` names a video without
     scores, and one whose labels are longer or shorter than its scores.
     """
@@ -50,10 +55,15 @@ def evaluate(
     made = _declared([scores[video.name] for video in test])
     main = declared(made["smoothing"])
     found, refused = _by_channel(clips, protocols, made["smoothing"])
+    sizes = {video.name: video.size for video in test}
+    found += by_puzzle(clips, sizes, main, made["smoothing"])
+    found += by_segment(clips)
     if events is not None:
         found.append(("events", main, _events(clips, events), "all"))
     if per_class:
         found += _by_group(clips, main)
+    together = joint(test, clips)
+    found += by_view(together, clips, made["smoothing"])
     live = " as-live" if made["as_live"] else ""
     part = f"; {len(clips)} of {len(test)} test videos" if len(clips) < len(test) else ""
     rows = tuple(
@@ -62,7 +72,7 @@ def evaluate(
     )
     made |= {"data": data, "split": split, "method": method, "videos": len(clips)}
     made |= {"channel": FINAL, "protocol": main.name + live}
-    return Report(rows, notes + refused, made)
+    return Report(rows, notes + refused + view_notes(together, clips), made)
 
 
 def table(report: Report) -> list[dict[str, Any]]:

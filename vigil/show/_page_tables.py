@@ -122,11 +122,15 @@ def all_rows(report: Report) -> str:
 
 
 def groups(report: Report, kind: str) -> str:
-    """The rows of one kind of group, "class" or "scene", best told apart first; "" if none."""
+    """The rows of one kind of group, "class", "scene" or "view", under the protocol that counts;
+    best told apart first, views in their own order; "" if none."""
+    main = counted(report)
     rows = [r for r in report.rows if r.group.startswith(f"{kind}: ")]
+    rows = [row for row in rows if main is None or row.protocol == main.protocol]
     if not rows:
         return ""
-    rows.sort(key=lambda row: -(row.metrics["micro_auc"].value or 0.0))
+    if kind != "view":
+        rows.sort(key=lambda row: -(row.metrics["micro_auc"].value or 0.0))
     names = metric_names(rows)
     body = "".join(
         f"<tr><td>{escape(row.group.removeprefix(f'{kind}: '))}</td>"
@@ -166,7 +170,8 @@ def line_class(row: Row, main: Row | None) -> str:
     """The row that counts stands out; rows that know too much step back."""
     if row is main:
         return ' class="counts"'
-    return ' class="aside"' if row.protocol.startswith(("per-video", "oracle")) else ""
+    late = ("per-video", "oracle", "jigsaw")  # these use the whole video, or its labels
+    return ' class="aside"' if row.protocol.startswith(late) else ""
 
 
 def badge(row: Row, main: Row | None) -> str:
@@ -175,7 +180,7 @@ def badge(row: Row, main: Row | None) -> str:
         return '<span class="badge">counts</span>'
     if row.protocol.startswith("oracle"):
         return '<span class="badge plain">chosen on test labels</span>'
-    if row.protocol.startswith("per-video"):
+    if row.protocol.startswith(("per-video", "jigsaw")):
         return '<span class="badge plain">uses the whole video</span>'
     return '<span class="badge plain">looks ahead</span>' if "centred" in row.protocol else ""
 

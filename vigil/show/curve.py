@@ -57,7 +57,7 @@ def curve_png(
     if len(scores):
         axes.set_xlim(scores.time[0], max(scores.time[-1], scores.time[0] + 1e-3))
     _legend(figure, axes)
-    _save(figure, path)
+    save(figure, path)
 
 
 def roc_png(
@@ -82,7 +82,7 @@ def roc_png(
     axes.set_ylabel("anomalous frames found")
     for text in axes.legend(loc="lower right", frameon=False, fontsize=9).get_texts():
         text.set_parse_math(False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def thin(values: Sequence[np.ndarray], points: int = POINTS) -> np.ndarray:
@@ -158,6 +158,6 @@ def _legend(figure: Figure, axes: Axes) -> None:
         text.set_parse_math(False)  # a "$" in a name is a "$"
 
 
-def _save(figure: Figure, path: Path | str) -> None:
+def save(figure: Figure, path: Path | str) -> None:
     with writing(path) as new:
         figure.savefig(new, format="png")

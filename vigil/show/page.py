@@ -112,6 +112,7 @@ def _results(page: Page) -> str:
     for kind, title, words in (
         ("class", "By kind of anomaly", "Frames of this kind against all normal frames."),
         ("scene", "By scene", "The videos of this scene alone."),
+        ("view", "By view", "Each view alone, and joined: the mean of their scores at a moment."),
     ):
         if inner := tables.groups(page.report, kind):
             cards.append(f'<h3>{title}</h3><p class="soft small">{words}</p>{inner}')
