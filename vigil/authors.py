@@ -21,9 +21,9 @@ from torch import Tensor
 from vigil import bundle, plugins
 from vigil.bundle import Model
 from vigil.errors import InputError, ModelError, unknown
-from vigil.features.weights import MAGIC, PLAIN, check_file, file_hash, read_weights
+from vigil.features.weights import MAGIC, PLAIN, check_file, file_hash, read_any, read_weights
 from vigil.files import SafeUnpickler
-from vigil.methods import jigsaw, mil, rtfm, s3r
+from vigil.methods import destroyer, jigsaw, mama, mil, rtfm, s3r
 
 State = dict[str, Tensor]
 # (state dict as published, config keys given) -> (config keys, tensors of the method);
@@ -31,7 +31,8 @@ State = dict[str, Tensor]
 Layout = Callable[[State, Mapping[str, Any]], tuple[dict[str, Any], State]]
 LAYOUTS: dict[str, Layout] = {
     "mil": mil.from_published, "rtfm": rtfm.from_published, "s3r": s3r.from_published,
-    "jigsaw": jigsaw.from_published,
+    "jigsaw": jigsaw.from_published, "mama": mama.from_published,
+    "destroyer": destroyer.from_published,
 }  # fmt: skip
 
 STORES = {
@@ -71,15 +72,26 @@ def import_checkpoint(
         raise ModelError(
             f"{path}: made for features of {keys['dim']} dimensions, not {config['dim']}"
         )
-    made = plugins.find("methods", method)(**keys)
-    made.name = method
     try:
+        made = plugins.find("methods", method)(base=base_of(state, method), **keys)
+        made.name = method
         made.set_tensors(own)
     except RuntimeError as error:
         raise ModelError(f"{path}: does not fit {method}: {told(error)}") from error
     model = Model(method, made.eval(), bundle.make_providers(made), card_of(path, made, fps))
     bundle.save(model, out)
     return model
+
+
+def base_of(state: State, method: str) -> Any:
+    """The method that `method` stands on, from the same file; None if it needs none."""
+    name = plugins.find("methods", method).stands_on
+    if name is None:
+        return None
+    keys, own = LAYOUTS[name](state, {})
+    base = plugins.find("methods", name)(**keys)
+    base.set_tensors(own)
+    return base.eval()
 
 
 def card_of(path: Path, method: Any, fps: float) -> dict[str, Any]:
@@ -131,14 +143,31 @@ def read_checkpoint(path: Path | str) -> State:
 
 
 def read_torch(path: Path) -> State:
-    """A state dict, or that of a module that was pickled whole."""
+    """A state dict, those of several networks, or that of a module that was pickled whole."""
     try:
         return read_weights(path)
     except InputError as error:
-        state = read_module(path)
+        state = read_nets(path) or read_module(path)
         if state is None:  # its advice to import the file would lead in a circle
             raise InputError(str(error).partition(", or convert it")[0]) from error
         return state
+
+
+def read_nets(path: Path) -> State | None:
+    """The state dicts net_g, net_d, ... of one file, each tensor as "net_g.its key"; None if the
+    file is of another kind."""
+    try:
+        found = read_any(path)
+    except InputError:
+        return None
+    nets = found.items() if isinstance(found, Mapping) else ()
+    parts = {k: v for k, v in nets if str(k).startswith("net_") and isinstance(v, Mapping)}
+    return {
+        f"{name}.{key.removeprefix('module.')}": value
+        for name, part in parts.items()
+        for key, value in part.items()
+        if isinstance(key, str) and isinstance(value, Tensor)
+    } or None
 
 
 class Shell:

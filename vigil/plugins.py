@@ -21,10 +21,12 @@ from vigil.errors import ConfigError, unknown
 OWN: dict[str, dict[str, str]] = {
     "methods": {
         "nearest": "vigil.methods.nearest:Nearest",
-        "jigsaw": "vigil.methods.jigsaw:Jigsaw",
         "mil": "vigil.methods.mil:MIL",
         "rtfm": "vigil.methods.rtfm:RTFM",
         "s3r": "vigil.methods.s3r:S3R",
+        "jigsaw": "vigil.methods.jigsaw:Jigsaw",
+        "mama": "vigil.methods.mama:Mama",
+        "destroyer": "vigil.methods.destroyer:Destroyer",
     },
     "data": {
         "street": "vigil.data.street:open_street",
