@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
 from conftest import moving_square
 
 from vigil.errors import InputError
@@ -123,6 +124,34 @@ def test_no_object_is_a_cut_without_units() -> None:
     nothing = Seen(np.zeros((8, 8, 3), np.uint8), {"objects": np.zeros((0, 4)), "flow": None})
     x, boxes = cut_pixels("box", Window("objects", (1, 4, 4)), [nothing], (8, 8))
     assert x["box"].shape == (0, 1, 3, 4, 4) and boxes.shape == (0, 4)
+
+
+def test_boxes_cut_as_detectors_do() -> None:
+    """RoIAlign without half-pixel shift, written out: the mean of bilinear samples of each bin."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (3, 20, 30, 3)).astype(np.uint8)
+    box = np.array([[3.3, 4.6, 19.9, 14.2], [-2.0, 1.0, 8.0, 9.0]], np.float32)
+    seen = [Seen(image, {"objects": box}) for image in images]
+    window = Window("objects", (3, 4, 4), length=3, crop="roi")
+    x, boxes = cut_pixels("cube", window, seen, (20, 30))
+    np.testing.assert_array_equal(boxes, box)
+    x1, y1, x2, y2 = box[0]
+    wide, high = (x2 - x1) / 4, (y2 - y1) / 4
+    across, down = int(np.ceil(wide)), int(np.ceil(high))  # samples a bin
+    for row, column in ((0, 0), (2, 3)):
+        total = np.zeros(3)
+        for i in range(down):
+            for j in range(across):
+                y = y1 + (row + (i + 0.5) / down) * high
+                at = x1 + (column + (j + 0.5) / across) * wide
+                t, left = int(y), int(at)
+                fy, fx = y - t, at - left
+                part = images[1, t : t + 2, left : left + 2].astype(float)
+                total += (part[0, 0] * (1 - fx) + part[0, 1] * fx) * (1 - fy)
+                total += (part[1, 0] * (1 - fx) + part[1, 1] * fx) * fy
+        mean = total / (down * across)
+        np.testing.assert_allclose(x["cube"][0, 1, :, row, column], mean, atol=0.51)
+    assert x["cube"].shape == (2, 3, 3, 4, 4) and x["cube"].dtype == torch.uint8
 
 
 def test_cells_of_a_grid_cover_the_frame() -> None:

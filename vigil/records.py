@@ -110,6 +110,7 @@ class Window:
     short: Literal["pad", "refuse"] = "pad"
     grid: tuple[int, int] = (1, 1)
     context: float = 0.0  # how much a box is widened before it is cut, as a share of its size
+    crop: Literal["area", "roi"] = "area"  # how boxes are brought to size: whole pixels, RoIAlign
 
     def __post_init__(self) -> None:
         first, stop = self.answered

@@ -23,6 +23,9 @@ class Scored(NamedTuple):
     channels: dict[str, np.ndarray]
 
 
+MEMORY = 2**29  # bytes of units that wait to be scored together
+
+
 class UnitScorer:
     """Scores cuts, many at a time for a file, at once for a camera."""
 
@@ -39,7 +42,8 @@ class UnitScorer:
             return [(cut, self.slide(cut)) for cut in cuts]
         self.waiting += cuts
         rows = max(sum(len(cut.units) for cut in self.waiting), len(self.waiting))
-        return [] if self.whole or rows < self.batch else self.flush()
+        full = rows >= self.batch or sum(map(size_of, self.waiting)) >= MEMORY
+        return self.flush() if full and not self.whole else []
 
     def flush(self) -> list[tuple[Cut, Scored | None]]:
         """Score everything that waits."""
@@ -86,6 +90,11 @@ class UnitScorer:
                     "a frame or a feature row is damaged"
                 )
         return channels
+
+
+def size_of(cut: Cut) -> int:
+    """Bytes of a cut's tensors."""
+    return sum(x.numel() * x.element_size() for x in cut.units.x.values())
 
 
 def without_tensors(scored: Scored) -> Scored:

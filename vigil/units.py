@@ -182,10 +182,13 @@ def cut_pixels(
     scale = np.array([width / size[1], height / size[0]] * 2, np.float32)
     crops = [corners(box * scale, window.context, height, width) for box in boxes]
     h, w = window.shape[1:]
-    x = {name: np.empty((len(boxes), window.length, 3, h, w), np.uint8)}
-    for n, (x1, y1, x2, y2) in enumerate(crops):
-        for t, frame in enumerate(seen):
-            x[name][n, t] = resized(frame.image[y1:y2, x1:x2], h, w).transpose(2, 0, 1)
+    if window.crop == "roi":
+        x = {name: roi_aligned(seen, boxes * scale, h, w)}
+    else:
+        x = {name: np.empty((len(boxes), window.length, 3, h, w), np.uint8)}
+        for n, (x1, y1, x2, y2) in enumerate(crops):
+            for t, frame in enumerate(seen):
+                x[name][n, t] = resized(frame.image[y1:y2, x1:x2], h, w).transpose(2, 0, 1)
     for role in window.providers:
         x[f"{name}.{role}"] = (
             seen[window.middle].values[role][slice(None) if row is None else slice(row, row + 1)]
@@ -193,6 +196,21 @@ def cut_pixels(
             else cut_values(role, seen, crops, h, w)
         )
     return {key: torch.from_numpy(value) for key, value in x.items()}, boxes
+
+
+def roi_aligned(seen: Sequence[Seen], boxes: np.ndarray, h: int, w: int) -> np.ndarray:
+    """Boxes (N, 4) in pixels of the frames, cut by RoIAlign as detectors do: (N, T, 3, h, w) uint8.
+
+    Corners are not rounded; bilinear samples, as many as fit, are averaged (He et al., ICCV 2017).
+    """
+    from torchvision.ops import roi_align  # its import costs a second
+
+    stack = np.concatenate([frame.image.transpose(2, 0, 1) for frame in seen])  # (3 T, H, W)
+    found = roi_align(
+        torch.from_numpy(stack)[None].float(), [torch.from_numpy(boxes).float()], (h, w),
+        sampling_ratio=-1, aligned=False,
+    )  # (N, 3 T, h, w)  # fmt: skip
+    return found.round().clamp(0, 255).byte().view(len(boxes), len(seen), 3, h, w).numpy()
 
 
 def cut_values(

@@ -122,9 +122,10 @@ def dictionary(
 
 def import_(
     file: Path = typer.Argument(help="A checkpoint as its authors published it."),
-    method: str = typer.Option(..., help="The method it is of: mil, rtfm, s3r."),
+    method: str = typer.Option(..., help="The method it is of: mil, rtfm, s3r, jigsaw, mama, ..."),
     out: Path = typer.Option(..., "--out", help="The model's folder to write."),
     dictionary: Path | None = typer.Option(None, help="The dictionary of an s3r checkpoint."),
+    fps: float = typer.Option(30.0, min=0.1, help="Frames a second that it was trained at."),
     set_: list[str] = Set,
     val: list[str] = typer.Option(None, help="Normal footage, for the threshold."),
     features: Path | None = Features,
@@ -141,7 +142,7 @@ def import_(
     if of_fit:
         raise ConfigError(f"--set {', '.join(of_fit)}: keys of a fit; nothing is fitted here")
     keys = {**own, "dictionary": str(dictionary)} if dictionary else own
-    model = import_checkpoint(file, method, out, **keys)
+    model = import_checkpoint(file, method, out, fps=fps, **keys)
     if val:
         with progress() as tell:
             normal, _ = extraction.training(

@@ -43,6 +43,7 @@ class JigsawConfig:
     rows: Literal["worst", "mean"] = "worst"  # of a puzzle, that its score tells
     scale: Literal["log", "probability"] = "log"  # of the scores
     persist: float = Field(default=0.25, ge=0)  # seconds over which a thing's scores are averaged
+    crop: Literal["area", "roi"] = "area"  # RoIAlign is what published weights were trained on
     short_side: int = Field(default=240, ge=SIDE)  # pixels that frames are read at
     width: int = Field(default=64, ge=16, multiple_of=16)  # of the lean network
 
@@ -122,7 +123,7 @@ class Jigsaw(Method):
         c = self.config
         kind: Literal["frames", "objects"] = "frames" if c.objects == "frame" else "objects"
         answers, shape = (first, first + c.every), (length, SIDE, SIDE)
-        return Window(kind, shape, length, c.every, anchor=first, answers=answers)
+        return Window(kind, shape, length, c.every, anchor=first, answers=answers, crop=c.crop)
 
     def network(self) -> PuzzleNet:
         c = self.config
@@ -267,7 +268,7 @@ def from_published(
             "classifier_1.2.weight, or backbone.0.weight and clip_temp_classifier.3.weight"
         )
     facts["colour"] = first.shape[1] == 3
-    given = {**facts, **keys}
+    given = {"crop": "roi", **facts, **keys}
     if any(given[key] != facts[key] for key in facts if key != "levels"):
         wrong = {key: facts[key] for key in facts if given[key] != facts[key]}
         raise ModelError(f"these weights are of {wrong}")

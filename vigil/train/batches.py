@@ -19,13 +19,11 @@ from vigil.errors import InputError
 from vigil.features.base import Provider
 from vigil.features.rows import GivenRows
 from vigil.features.store import Rows, StoredRows
-from vigil.features.tracks import Tracks
-from vigil.files import writing
 from vigil.methods.base import Method
-from vigil.records import Batch, Units, Video, Window
+from vigil.records import Batch, Units, Video
 from vigil.train.cache import Bags
-from vigil.units import Cutter, Seen, anchor_boxes, cut_pixels, join, needs_pictures, paced
-from vigil.video.windows import places
+from vigil.train.pixels import Pixels
+from vigil.units import Cutter, join, needs_pictures, paced
 
 PIECE = 2048  # rows of units handed to `prepare` at a time
 
@@ -117,87 +115,6 @@ class Order:
                 self.order = np.random.default_rng((*self.seed, epoch)).permutation(self.n)
             items.append(int(self.order[row]))
         return items
-
-
-class Pixels:
-    """All training frames on disk (memory-mapped) and what providers saw in them; windows are cut
-    from there."""
-
-    def __init__(
-        self,
-        method: Method,
-        providers: Mapping[str, Provider],
-        videos: Iterable[Video],
-        fps: float,
-        folder: Path,
-        ignore: np.ndarray | None = None,
-    ) -> None:
-        self.method, self.videos = method, list(videos)
-        self.frames: list[np.ndarray] = []
-        self.values: list[list[dict[str, Any]]] = []
-        folder.mkdir(parents=True, exist_ok=True)
-        for n, video in enumerate(self.videos):
-            images, values = see_all(method, providers, video, fps, ignore)
-            path = folder / f"{n}.npy"
-            with writing(path) as new:
-                np.save(new, images)
-            self.frames.append(np.load(path, mmap_mode="r"))
-            self.values.append(values)
-        self.items = {name: self.index(window) for name, window in method.windows.items()}
-
-    def index(self, window: Window) -> list[tuple[int, int, int]]:
-        """Every unit there is to draw: (video, start frame, box row)."""
-        items = []
-        for n, video in enumerate(self.videos):
-            for place in places(window, len(self.frames[n])):
-                seen = self.seen(n, place.start, window)
-                boxes = anchor_boxes(window, seen[window.middle], video.size)
-                items += [(n, place.start, row) for row in range(len(boxes))]
-        return items
-
-    def seen(self, n: int, start: int, window: Window) -> list[Seen]:
-        """The frames of one window of video n."""
-        last = len(self.frames[n]) - 1
-        rows = [min(start + t, last) for t in range(window.length)]
-        return [Seen(self.frames[n][row], self.values[n][row]) for row in rows]
-
-    def cut(self, name: str, items: Iterable[tuple[int, int, int]]) -> dict[str, Tensor]:
-        """The tensors of some units of a window, stacked."""
-        window = self.method.windows[name]
-        parts: dict[str, list[Tensor]] = {}
-        for n, start, row in items:
-            seen = self.seen(n, start, window)
-            x, _ = cut_pixels(name, window, seen, self.videos[n].size, row)
-            for key, value in x.items():
-                parts.setdefault(key, []).append(value[0])
-        return {key: torch.stack(values) for key, values in parts.items()}
-
-
-def see_all(
-    method: Method,
-    providers: Mapping[str, Provider],
-    video: Video,
-    fps: float,
-    ignore: np.ndarray | None,
-) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """All frames (T, H, W, 3) of a video and the providers' values for each."""
-    trackers = {role: provider.start(video, fps) for role, provider in providers.items()}
-    wanted = {role for window in method.windows.values() for role in window.providers}
-    tracks = Tracks(fps) if "track" in wanted else None
-    images: list[np.ndarray] = []
-    values: list[dict[str, Any]] = []
-    for frame, count in paced(video, fps, method.short_side, ignore):
-        for _ in range(count):
-            seen = {role: t.see(frame, len(images)) for role, t in trackers.items()}
-            if tracks and "objects" in seen:
-                seen["track"] = tracks.see(seen["objects"], len(images))
-            values.append(seen)
-            images.append(frame.image)
-    for tracker in trackers.values():
-        tracker.finish()
-    if not images:
-        raise InputError(f"{video.source}: no frame in it")
-    return np.stack(images), values
 
 
 class Samples:
@@ -299,7 +216,8 @@ def whole(
 
 
 class RowSource:
-    """Units of every video in memory: rows of features."""
+    """Units of every video in memory: rows of features, one a sample; for a method that needs the
+    whole video as many as it sees live, one after the other (the last repeated in a short one)."""
 
     def __init__(
         self,
@@ -310,16 +228,32 @@ class RowSource:
         ignore: np.ndarray | None,
     ) -> None:
         self.units = [whole(method, providers, video, fps, ignore) for video in videos]
+        self.long = method.live_rows if method.lookahead is None else 0  # rows of a sequence
         self.items = {
             name: [
                 (n, 0, row)
                 for n, units in enumerate(self.units)
-                for row in range(len(units.get(name, ())))
+                for row in range(self.starts(len(units.get(name, ()))))
             ]
             for name in method.windows
         }
 
+    def starts(self, rows: int) -> int:
+        """Places in a video of so many rows where a sample may begin."""
+        return max(rows - self.long + 1, 1) if rows and self.long else rows
+
     def cut(self, name: str, items: Iterable[tuple[int, int, int]]) -> dict[str, Tensor]:
-        """The tensors of some rows, stacked."""
+        """The tensors of some samples, stacked."""
         rows = [(self.units[n][name], row) for n, _, row in items]
-        return {key: torch.stack([u.x[key][row] for u, row in rows]) for key in rows[0][0].x}
+        return {
+            key: torch.stack([self.sample(u.x[key], row) for u, row in rows])
+            for key in rows[0][0].x
+        }
+
+    def sample(self, rows: Tensor, row: int) -> Tensor:
+        """One row of (N, ...), or the sequence that begins there."""
+        if not self.long:
+            return rows[row]
+        found = rows[row : row + self.long]
+        lack = self.long - len(found)
+        return torch.cat([found, found[-1:].expand(lack, *found.shape[1:])]) if lack else found
