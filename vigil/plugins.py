@@ -64,6 +64,7 @@ OWN: dict[str, dict[str, str]] = {
         "deeplabv3-mobilenet-v3-large": "vigil.features.segmentation:DeepLabMobile",
         "foreground-segmentation": "vigil.features.segmentation:ForegroundSegmentation",
         "given-rows": "vigil.features.rows:GivenRows",
+        "things": "vigil.features.things:Things",
     },
     "backbones": {
         "c3d": "vigil.features.c3d:C3D",
