@@ -23,7 +23,7 @@ from vigil.bundle import Model
 from vigil.errors import InputError, ModelError, unknown
 from vigil.features.weights import MAGIC, PLAIN, check_file, file_hash, read_any, read_weights
 from vigil.files import SafeUnpickler
-from vigil.methods import destroyer, jigsaw, mama, mil, rtfm, s3r
+from vigil.methods import destroyer, jigsaw, mama, mil, rtfm, s3r, scene
 
 State = dict[str, Tensor]
 # (state dict as published, config keys given) -> (config keys, tensors of the method);
@@ -32,7 +32,7 @@ Layout = Callable[[State, Mapping[str, Any]], tuple[dict[str, Any], State]]
 LAYOUTS: dict[str, Layout] = {
     "mil": mil.from_published, "rtfm": rtfm.from_published, "s3r": s3r.from_published,
     "jigsaw": jigsaw.from_published, "mama": mama.from_published,
-    "destroyer": destroyer.from_published,
+    "destroyer": destroyer.from_published, "scene": scene.from_published,
 }  # fmt: skip
 
 STORES = {

@@ -35,8 +35,8 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 for command in (
-    learn.fit, features.extract, look.score, look.evaluate, look.show, other.demo, other.methods,
-    other.doctor, features.backbones, features.dictionary,
+    learn.fit, features.extract, look.score, look.evaluate, look.show, look.manifold, other.demo,
+    other.methods, other.doctor, features.backbones, features.dictionary,
 ):  # fmt: skip
     app.command()(command)
 app.command("import")(features.import_)

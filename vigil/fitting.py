@@ -74,11 +74,11 @@ def fit(
         )
     claim(folder, resume, run_facts(method, learn, held, config))
     if not held:
-        learn, held = split(learn, config.val_share)
+        learn, held = split(learn, config.val_share, method.supervision == "scene")
     normal = [video for video in learn if video.label != "anomalous"]
     if not normal:
         raise InputError("fit: every training video is labelled anomalous; some must be normal")
-    method.scenes = tuple(sorted({video.scene for video in learn}))
+    method.scenes = tuple(sorted({video.scene for video in usable(method, learn)}))
     model = Model(method.name, method, bundle.make_providers(method, cache), ignore=ignore)
     model.card = make_card(method, learn, held, config)
     if made := kind_of(learn):
@@ -157,15 +157,18 @@ def run_training(
         shown = "  ".join(f"{name} {value:.4g}" for name, value in terms.items())
         progress(f"train: {shown}", step, steps)
 
-    def usable(videos: list[Video]) -> list[Video]:
-        one_class = model.method.supervision == "normal"
-        return [v for v in videos if v.label != "anomalous"] if one_class else videos
-
-    val = samples(usable(held), "val") if drawable(model.method, held) else None
+    learn, held = usable(model.method, learn), usable(model.method, held)
+    val = samples(held, "val") if drawable(model.method, held) else None
     if val is None:
         LOG.warning("no held-out video of every kind to validate on: the last weights are kept")
-    train = samples(usable(learn), "train")
+    train = samples(learn, "train")
     train_loop(model.method, train, val, config, folder, tell, resume)
+
+
+def usable(method: Method, videos: list[Video]) -> list[Video]:
+    """The videos that a method trains on: the normal ones, unless it learns from labels."""
+    labels = method.supervision == "video-label"
+    return videos if labels else [video for video in videos if video.label != "anomalous"]
 
 
 def drawable(method: Method, videos: list[Video]) -> bool:
@@ -206,26 +209,30 @@ def calibrate_again(model: Model, normal: list[Video], folder: Path) -> None:
     bundle.save(model, folder)
 
 
-def split(videos: list[Video], share: float) -> tuple[list[Video], list[Video]]:
+def split(
+    videos: list[Video], share: float, keep_scenes: bool = False
+) -> tuple[list[Video], list[Video]]:
     """Training and validation parts: whole videos of each scene and label, evenly picked; where a
     scene has fewer than four, the last part of each of its videos.
 
     Anomalous videos are never cut, as nobody knows which part holds the anomaly, nor are videos
-    with features on disk; those of small scenes are picked from together.
+    with features on disk; those of small scenes are picked from together, with `keep_scenes` from
+    each by itself, so that none is held out whole.
     """
     groups: dict[tuple[str, str], list[Video]] = {}
     for video in videos:
         groups.setdefault((video.scene, video.label), []).append(video)
     learn: list[Video] = []
     held: list[Video] = []
-    whole: dict[str, list[Video]] = {}  # by label: of small scenes, not to be cut
+    whole: dict[Any, list[Video]] = {}  # by label: of small scenes, not to be cut
     for group in groups.values():
         if len(group) >= 4:
             pick(group, share, learn, held)
             continue
         for video in group:
             if video.label == "anomalous" or has_rows(video):
-                whole.setdefault(video.label, []).append(video)
+                kind = (video.scene, video.label) if keep_scenes else video.label
+                whole.setdefault(kind, []).append(video)
                 continue
             seconds = count_frames(video) / video.fps
             cut = seconds * (1 - share)
@@ -233,6 +240,11 @@ def split(videos: list[Video], share: float) -> tuple[list[Video], list[Video]]:
             held.append(part(video, cut, float("inf")))
     for group in whole.values():
         pick(group, share, learn, held)
+    if keep_scenes and not held:
+        raise InputError(
+            f"fit: {len(videos)} videos of {len(groups)} scenes, none of which can be held out: "
+            "give a second video of a scene, or normal footage with --val"
+        )
     return learn, held
 
 

@@ -27,6 +27,8 @@ OWN: dict[str, dict[str, str]] = {
         "jigsaw": "vigil.methods.jigsaw:Jigsaw",
         "mama": "vigil.methods.mama:Mama",
         "destroyer": "vigil.methods.destroyer:Destroyer",
+        "scene": "vigil.methods.scene:Scene",
+        "scene-memory": "vigil.methods.scene_memory:SceneMemory",
     },
     "data": {
         "street": "vigil.data.street:open_street",

@@ -247,7 +247,8 @@ def show_video(
     truth = opened.test.truth(video_name) if opened else None
     events = find_events(scores, limit.value, fps_of(scores))
     out = out or path / f"{safe(video_name)}.png"
-    curve_png(out, scores, truth, events, limit.value, other, frame)
+    names = (folder.resolve().name, against.resolve().name) if against else ("", "")
+    curve_png(out, scores, truth, events, limit.value, other, frame, names)
     if frame is not None:
         video = find_video(name, video_name, opened.test if opened else None)
         write_frame(

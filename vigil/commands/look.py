@@ -128,3 +128,32 @@ def show(
         run, video, against=against, frame=frame, data=data, root=root, out=out
     )
     say(f"wrote {path}")
+
+
+def manifold(
+    model: Path = typer.Argument(help="A run's folder, or a model's: scene or scene-memory."),
+    data: str = typer.Argument(help="The data set whose normal training videos are shown."),
+    against: Path | None = typer.Option(None, help="Another model, its picture beside."),
+    features: Path | None = Features,
+    weights: Path | None = Weights,
+    root: Path | None = Root,
+    split: str | None = typer.Option(None, help="A variant of the data set, e.g. sd."),
+    most: int = typer.Option(1000, min=4, help="Points of a picture."),
+    out: Path | None = typer.Option(
+        None, "--out", help="The picture to write (else MODEL/manifold.png)."
+    ),
+) -> None:
+    """A picture (t-SNE) of what is normal in each scene, as one model sees it or two."""
+    from vigil.manifolds import draw_manifolds
+
+    models = [model, *([against] if against else [])]
+    path = out or model / "manifold.png"
+    with progress() as tell:
+        panels = draw_manifolds(
+            models, data, path, root=root, split=split, features=features, weights=weights,
+            most=most, progress=tell,
+        )  # fmt: skip
+    for panel in panels:
+        told = "one scene" if panel.silhouette is None else f"silhouette {panel.silhouette:.3f}"
+        say(f"{panel.title}: {len(panel.points)} points, {told}")
+    say(f"wrote {path}")

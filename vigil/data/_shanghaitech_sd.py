@@ -95,7 +95,8 @@ def told(base: Path, split: str, files: Sequence[Path | None]) -> str:
     masks = [frame_mask(file) for file in files if file is not None]
     if len(masks) == len(listed(TEST)) and sum(int(m.sum()) for m in masks) == ORIGINAL_ABNORMAL:
         raise InputError(
-            f"{base}/{RELABELLED}: these masks are the original ones ({ORIGINAL_ABNORMAL:,} abnormal "
-            "frames); get those made anew for ShanghaiTech-sd, or ask for --split sd-original"
+            f"{base}/{RELABELLED}: these masks are the original ones ({ORIGINAL_ABNORMAL:,} "
+            "abnormal frames); get those made anew for ShanghaiTech-sd, or ask for "
+            "--split sd-original"
         )
     return f"made anew for this split, {RELABELLED}/"

@@ -14,6 +14,7 @@ import numpy as np
 
 from vigil.errors import InputError
 from vigil.features import _layout_files as files
+from vigil.features._frame_hdf5 import write_by_frame
 from vigil.features._layout_files import SEGMENTS
 from vigil.features.base import FeatureRow
 from vigil.features.store import Header, file_of, write_rows
@@ -52,23 +53,25 @@ def segment_frames(count: int) -> tuple[np.ndarray, np.ndarray]:
     return bounds[:-1] * CLIP, stop
 
 
-def row_frames(rows: int, count: int, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """First and stop frames of `rows` rows of 16 frames in a video of `count` (0 = not known).
+def row_frames(
+    rows: int, count: int, path: Path, frames: int = CLIP
+) -> tuple[np.ndarray, np.ndarray]:
+    """First and stop of `rows` rows of 16 `frames` in a video of `count` (0 = not known).
 
     The last row reaches to the end of the video: some extractors drop the unfinished clip. Rows
     that begin beyond it are not given. `InputError` where 5 in 100 are too few or too many.
     """
-    first = np.arange(rows, dtype=np.int64) * CLIP
+    first = np.arange(rows, dtype=np.int64) * frames
     if not count:
-        return first, first + CLIP
-    wanted = -(-count // CLIP)
+        return first, first + frames
+    wanted = -(-count // frames)
     if abs(rows - wanted) > max(1, SLACK * wanted):
         raise InputError(
-            f"{path}: {rows} rows of {CLIP} frames for a video of {count} frames, which has "
+            f"{path}: {rows} rows of {frames} frames for a video of {count} frames, which has "
             f"{wanted}; they belong to another video or another frame rate"
         )
     first = first[first < count]
-    stop = first + CLIP
+    stop = first + frames
     stop[-1] = count
     return first, stop
 
@@ -115,6 +118,8 @@ def put_file(
         place = out / folder / _class_below(header, folder)
         end, tail = (" ", "_C") if layout == "mil-txt-c" else ("", "")
         files.write_text_rows(place / f"{header.video}{tail}.txt", segments(rows, header), end)
+    elif layout == "frame-hdf5":
+        write_by_frame(part / f"{header.video}.h5", every_frame(rows, header))
     else:
         values = clips(rows, header)
         if layout == "ten-crop-npy":
@@ -169,6 +174,12 @@ def clips(rows: Sequence[FeatureRow], header: Header) -> np.ndarray:
             "otherwise: convert to store, or extract with --stride 16"
         )
     return _stacked(rows, header)
+
+
+def every_frame(rows: Sequence[FeatureRow], header: Header) -> np.ndarray:
+    """(T, 1, D): each row once for each of its frames, crops averaged."""
+    spans = [row.stop - row.first for row in rows]
+    return np.repeat(_stacked(rows, header).mean(1, keepdims=True), spans, axis=0)
 
 
 def tag(header: Header) -> str:

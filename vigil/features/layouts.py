@@ -7,6 +7,7 @@
     crop-npy       NAME_0.npy ... NAME_9.npy     (rows, D) a crop; 0 centre, 1-4 corners, mirrors
     xd-crop-npy    NAME__0.npy ... NAME__4.npy   (rows, D) a crop: XD-Violence
     hdf5           one file, groups Class/NAME.mp4 with c3d_features or i3d_rgb_features (32, D)
+    frame-hdf5     NAME.h5                       datasets 0000, 0001, ...: (1, D) a frame
 
 Only `store` says what made the rows. For the others the header reads backbone "unknown: LAYOUT".
 Crops stay in the order of the files.
@@ -24,6 +25,7 @@ import numpy as np
 
 from vigil.errors import InputError, unknown
 from vigil.features import _layout_files as files
+from vigil.features._frame_hdf5 import by_frame, read_by_frame
 from vigil.features._layout_files import SEGMENTS
 from vigil.features._layout_write import CLIP, HDF5_SUFFIXES, row_frames, segment_frames, sink
 from vigil.features.base import FeatureRow
@@ -31,7 +33,10 @@ from vigil.features.store import Header, Rows, StoredRows
 from vigil.files import natural
 from vigil.plugins import OWN
 
-LAYOUTS = ("store", "mil-txt", "mil-txt-c", "ten-crop-npy", "crop-npy", "xd-crop-npy", "hdf5")
+LAYOUTS = (
+    "store", "mil-txt", "mil-txt-c", "ten-crop-npy", "crop-npy", "xd-crop-npy", "hdf5",
+    "frame-hdf5",
+)  # fmt: skip
 IN_SEGMENTS = ("mil-txt", "mil-txt-c", "hdf5")
 PUBLISHED = (r"i3d", r"c3d", r"r3d\d*", r"r2plus1d", r"s3d", r"mvit", r"clip")
 NAMES = "|".join((*PUBLISHED, *map(re.escape, OWN["backbones"])))
@@ -56,6 +61,10 @@ class Item:
         path = self.files[0]
         if self.layout == "store":
             return Rows(path).header
+        if self.layout == "frame-hdf5":
+            dim = read_by_frame(path, peek=True).shape[2]
+            told = (f"unknown: {self.layout}", "", "a row a frame", 1, 1, 1, dim)
+            return Header(*told, video=self.video, count=count)
         words, name = "rows of 16 frames", f"unknown: {self.layout}"
         if self.layout in ("mil-txt", "mil-txt-c"):
             crops, dim, name = 1, files.text_dim(path), "unknown: mil-txt"
@@ -82,6 +91,8 @@ class Item:
                 return files.read_text_rows(self.files[0])
             case "hdf5":
                 return files.read_hdf5(self.files[0], self.group, self.dataset)[0]
+            case "frame-hdf5":
+                return read_by_frame(self.files[0])
             case "ten-crop-npy":
                 return files.read_npy_rows(self.files[0])
         return files.read_crop_rows(self.files)
@@ -93,7 +104,8 @@ class Item:
             stored = Rows(self.files[0])
             first, stop = stored.first, stored.stop
         elif header.stride:
-            first, stop = row_frames(len(values), header.count, self.files[0])
+            frames = header.stride
+            first, stop = row_frames(len(values), header.count, self.files[0], frames)
         else:
             first, stop = segment_frames(header.count)
         bounds = zip(values[: len(first)], first.tolist(), stop.tolist(), strict=True)
@@ -237,6 +249,9 @@ def _paths(root: Path) -> list[Path]:
 
 
 def _hdf5_items(path: Path, folder: str) -> Iterator[Item]:
+    if by_frame(path):
+        yield Item(path.stem, (path,), "frame-hdf5", folder)
+        return
     for group, dataset in files.hdf5_groups(path).items():
         kind, _, name = group.rpartition("/")
         place = "/".join(part for part in (folder, kind) if part)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,35 +29,50 @@ def curve_png(
     threshold: float | None = None,
     against: Scores | None = None,
     frame: int | None = None,
+    names: tuple[str, str] = ("", ""),
 ) -> None:
-    """The smoothed score over time, the truth shaded, events below it, the threshold dashed.
+    """The smoothed score over time, the truth shaded, events above it, the threshold dashed.
 
-    against  another run's scores of the same video, drawn beside;  frame  a frame to point at
+    against  another run's scores of the same video, drawn below;  names  of the two runs
+    frame    a frame to point at
     `StorageError` if the disk is full; the old picture then stays.
     """
-    figure, axes = _figure(10.0, 3.2)
+    figure, rows = _figures(10.0, 3.2, 1 if against is None else 2)
+    top = rows[0]
     if truth is not None:
-        _shade(axes, scores.time, truth)
-    axes.plot(*_drawn(scores.time, scores.score), color=GREY, lw=0.6, alpha=0.5, label="unsmoothed")
+        for axes in rows:
+            _shade(axes, scores.time, truth)
+    _curve(top, scores, BLUE, _told(names[0], scores), frame)
     if against is not None:
-        method = str(against.made.get("method", "other run"))
-        axes.plot(*_drawn(against.time, against.smoothed), color=ORANGE, lw=1.3, label=method)
-    label = str(scores.made.get("method", "score"))
-    axes.plot(*_drawn(scores.time, scores.smoothed), color=BLUE, lw=1.6, label=label)
+        _curve(rows[1], against, ORANGE, _told(names[1], against), frame)
     if threshold is not None:
-        axes.axhline(threshold, color=RED, lw=1, ls=(0, (5, 3)), label=f"alarm at {threshold:.2f}")
+        top.axhline(threshold, color=RED, lw=1, ls=(0, (5, 3)), label=f"alarm at {threshold:.2f}")
+    _event_strip(top, events)
+    top.set_title(scores.video, loc="left", fontsize=11, parse_math=False)
+    rows[-1].set_xlabel("seconds")
+    for axes in rows:
+        axes.set_ylabel("anomaly score")
+    if len(scores):
+        top.set_xlim(scores.time[0], max(scores.time[-1], scores.time[0] + 1e-3))
+    _legend(figure, rows)
+    save(figure, path)
+
+
+def _told(name: str, scores: Scores) -> str:
+    """A run in the legend: its folder's name, where one was given, and its method."""
+    method = str(scores.made.get("method", "score"))
+    return f"{name}: {method}" if name else method
+
+
+def _curve(axes: Axes, scores: Scores, colour: str, label: str, frame: int | None) -> None:
+    """One run's curve, and the value at a frame."""
+    bare = "unsmoothed" if colour == BLUE else None
+    axes.plot(*_drawn(scores.time, scores.score), color=GREY, lw=0.6, alpha=0.5, label=bare)
+    axes.plot(*_drawn(scores.time, scores.smoothed), color=colour, lw=1.6, label=label)
     if frame is not None and 0 <= frame < len(scores):
         x, y = scores.time[frame], scores.smoothed[frame]
         axes.axvline(x, color="black", lw=0.8)
         axes.plot([x], [y], "o", color="black", ms=5, label=f"frame {frame}: {y:.2f}")
-    _event_strip(axes, events)
-    axes.set_title(scores.video, loc="left", fontsize=11, parse_math=False)
-    axes.set_xlabel("seconds")
-    axes.set_ylabel("anomaly score")
-    if len(scores):
-        axes.set_xlim(scores.time[0], max(scores.time[-1], scores.time[0] + 1e-3))
-    _legend(figure, axes)
-    save(figure, path)
 
 
 def roc_png(
@@ -117,17 +132,25 @@ def _drawn(time: np.ndarray, curve: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure of its own, outside any global state."""
+    """A figure of one picture."""
+    figure, rows = _figures(width, height, 1)
+    return figure, rows[0]
+
+
+def _figures(width: float, height: float, count: int) -> tuple[Figure, list[Axes]]:
+    """A figure of its own, outside any global state, with pictures one under the other."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=140, layout="constrained")
+    size = (width, height * (0.15 + 0.85 * count))
+    figure = Figure(figsize=size, dpi=140, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#e3e5e8", lw=0.6)
-    axes.set_axisbelow(True)
-    return figure, axes
+    rows = list(figure.subplots(count, 1, sharex=True, sharey=True, squeeze=False)[:, 0])
+    for axes in rows:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color="#e3e5e8", lw=0.6)
+        axes.set_axisbelow(True)
+    return figure, rows
 
 
 def _shade(axes: Axes, time: np.ndarray, truth: Truth) -> None:
@@ -148,11 +171,20 @@ def _event_strip(axes: Axes, events: Sequence[Event]) -> None:
         )  # fmt: skip
 
 
-def _legend(figure: Figure, axes: Axes) -> None:
-    """One line of names below the picture, where it can cover nothing."""
-    handles, labels = axes.get_legend_handles_labels()
+def _legend(figure: Figure, rows: Sequence[Axes]) -> None:
+    """A line of names below the picture, where it can cover nothing; each meaning once."""
+    shown: dict[str, Any] = {}
+    for axes in rows:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            shown.setdefault(label, handle)
+    handles, labels = list(shown.values()), list(shown)
     legend = figure.legend(
-        handles, labels, loc="outside lower left", ncols=len(labels), frameon=False, fontsize=9
+        handles,
+        labels,
+        loc="outside lower left",
+        ncols=min(len(labels), 6),
+        frameon=False,
+        fontsize=9,
     )
     for text in legend.get_texts():
         text.set_parse_math(False)  # a "$" in a name is a "$"

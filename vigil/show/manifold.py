@@ -21,7 +21,7 @@ MARKS = "osD^vP*X<>pHd"
 
 
 class Panel(NamedTuple):
-    """One picture of several: points (N, 2), the scene of each, silhouette by scene in its space."""
+    """One picture of several: points (N, 2), the scene of each, silhouette in the model's space."""
 
     title: str
     points: Array
