@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
-from footage import Done, vigil
+from footage import vigil
+from from_page import PAGES, run_page, table
 from sklearn.metrics import roc_auc_score
 from test_authors import CHECKPOINTS, fill, state_of
 from test_docs import blocks
@@ -28,16 +28,9 @@ from vigil.data.shanghaitech import read_list
 from vigil.records import Units
 from vigil.video.read import count_frames
 
-PAGES = ROOT / "docs" / "from"
 WIDTH = {"s3r": 128, "mil": 64, "motion": 240}  # of rows here; 2048 there
 SHORT = ["steps=2", "batch=2", "val_every=1", "val_from=0"]
 OTHER_NAMES = {"Shoplifting/Shoplifting001_x264": "Running/Running001_x264"}
-
-
-def commands(page: str) -> list[list[str]]:
-    """The words of the `vigil` lines in the page's blocks."""
-    text = "".join(block.text for block in blocks(PAGES / page) if not block.why)
-    return [shlex.split(line) for line in text.splitlines() if line.startswith("vigil ")]
 
 
 def small(words: list[str]) -> list[str]:
@@ -51,16 +44,6 @@ def small(words: list[str]) -> list[str]:
         rows = "motion" if words[words.index("--features") + 1] == "features" else words[2]
         line += "".join(f" --set {key}" for key in [*SHORT, f"dim={WIDTH[rows]}"])
     return shlex.split(line)[1:]
-
-
-def run_page(page: str) -> dict[str, Done]:
-    """{the command as on the page: how it ended}, each run in this folder."""
-    done = {}
-    for words in commands(page):
-        found = vigil(*small(words))
-        assert found.code == 0, f"{page}: {shlex.join(words)}\n{found.err}"
-        done[shlex.join(words)] = found
-    return done
 
 
 # -- the folders of those projects ---------------------------------------------------------------
@@ -139,14 +122,6 @@ def ucf(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 # -- what comes out ------------------------------------------------------------------------------
-def table(*words: str) -> dict[tuple[str, str, str], float]:
-    """{(channel, protocol, group): micro AUC} of an evaluation."""
-    done = vigil("evaluate", *words, "--json")
-    assert done.code == 0, done.err
-    rows = json.loads(done.out)["rows"]
-    return {(row["channel"], row["protocol"], row["group"]): row["micro_auc"] for row in rows}
-
-
 def auc_of_s3r(base: Path, name: str, model: Path, lengths: dict[str, int]) -> float:
     """Their evaluation: rows in the order of the list, each 16 times, over all frames at once."""
     method = bundle.load(model).method
@@ -165,7 +140,7 @@ def auc_of_s3r(base: Path, name: str, model: Path, lengths: dict[str, int]) -> f
 
 
 def test_page_of_s3r(s3r: Path) -> None:
-    done = run_page("s3r.md")
+    done = run_page("s3r.md", small)
     assert len(done) > 12
     measured = [d.out for line, d in done.items() if line.startswith("vigil evaluate")]
     assert len(measured) == 4 and all("micro_auc" in out for out in measured)
@@ -187,7 +162,7 @@ def test_page_of_s3r(s3r: Path) -> None:
 
 
 def test_page_of_ucf_crime(ucf: Path) -> None:
-    done = run_page("ucf-crime.md")
+    done = run_page("ucf-crime.md", small)
     assert len(done) > 10
     theirs = next(d for line, d in done.items() if line.startswith("vigil evaluate models/theirs"))
     assert "class: Running" in theirs.out and "micro_auc" in theirs.out

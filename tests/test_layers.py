@@ -15,8 +15,10 @@ ROOMS = {
     "units": 3.0, "methods": 3.0,
     "train": 4.0, "scores": 4.0, "engaged": 4.5, "bundle": 5.0, "ensembles": 5.1, "authors": 5.2,
     "scoring": 5.5, "run": 6.0, "metrics": 7.0,
-    "show": 8.0, "sources": 9.0, "cluster": 9.04, "extraction": 9.05, "dictionaries": 9.06, "manifolds": 9.06,
-    "fitting": 9.1, "pipeline": 9.2, "views": 9.25,
+    "show": 8.0, "sources": 9.0, "cluster": 9.04, "extraction": 9.05, "dictionaries": 9.06,
+    "manifolds": 9.06,
+    "fitting": 9.1, "pipeline": 9.2,
+    "views": 9.25,
     "pages": 9.3, "reporting": 9.4,
     "doctor": 9.4, "commands": 10.0, "cli": 10.1, "__main__": 10.2,
 }  # fmt: skip

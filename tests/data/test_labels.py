@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
+from conftest import moving_square
 from scipy.io import savemat
 from tiny_data import video
 
@@ -100,3 +105,17 @@ def test_truth_is_read_when_asked_for_and_once():
     assert asked == ["a"]
     with pytest.raises(InputError, match="no test video is called 'b'; there are a"):
         split.truth("b")
+
+
+def test_of_several_files_of_boxes_the_sets_own_is_taken(tmp_path: Path) -> None:
+    """Jigsaw-VAD ships the boxes of all its data sets in one folder."""
+    (tmp_path / "detect").mkdir()
+    boxes = {"avenue": [[0, 0, 5, 5, 0.9]], "ped2": [[1, 2, 7, 8, 0.9]]}
+    for name, rows in boxes.items():
+        path = tmp_path / "detect" / f"{name}_test_detect_result_yolov3.pkl"
+        path.write_bytes(pickle.dumps({"01": [np.array(rows)] * 3}))
+    one = replace(moving_square("01", 3), given={})
+    given = {n: labels.with_boxes([one], tmp_path, "test", 0.5, n)[0].given for n in boxes}
+    for name, rows in boxes.items():
+        np.testing.assert_allclose(given[name]["objects"]()[0][:, :4], [rows[0][:4]])
+    assert "objects" not in labels.with_boxes([one], tmp_path, "test", 0.5, "shanghai")[0].given

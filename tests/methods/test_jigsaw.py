@@ -398,3 +398,8 @@ def test_what_it_learned_to_put_together_it_misses_when_it_is_wrong(tmp_path: Pa
     with torch.no_grad():
         for one, two in zip(network(cube), exported.module()(cube), strict=True):
             torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-5)
+
+
+def test_steps_between_cubes_switch_off_the_mean_along_things() -> None:
+    assert Jigsaw(every=2).persist == 0.0
+    assert Jigsaw().persist == 0.25

@@ -150,15 +150,17 @@ def test_split(videos: Sequence[Video], read: Callable[[Video], Truth]) -> TestS
 
 
 def with_boxes(
-    videos: Iterable[Video], root: Path, part: str, min_confidence: float
+    videos: Iterable[Video], root: Path, part: str, min_confidence: float, name: str
 ) -> tuple[Video, ...]:
-    """The videos with the boxes of detections/*_{part}_*.pkl as `given["objects"]`, if shipped."""
+    """The videos with the boxes of detections/*_{part}_*.pkl as `given["objects"]`, if shipped; of
+    several such files the one that is called after the data set (`name`)."""
     files = [
         path
         for folder in ("detections", "detect", ".")
         for path in sorted((root / folder).glob("*.pkl"))
         if f"_{part}_detect" in path.name
     ]
+    files = [path for path in files if name in path.name.lower()] or files[: len(files) == 1]
     if not files:
         return tuple(videos)
     load = cache(lambda: _detections(files[0]))

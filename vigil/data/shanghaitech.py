@@ -114,8 +114,8 @@ def open_shanghaitech(
     if split in sd.SPLITS:
         find = partial(_mask_file, base, split=split)
         train, test = sd.deal(base, train, test, Finder(base, [], fps, SIZE), find)
-    train = with_boxes(_of_scene(train, scene), base, "train", min_confidence)
-    test = with_boxes(_of_scene(test, scene), base, "test", min_confidence)
+    train = with_boxes(_of_scene(train, scene), base, "train", min_confidence, "shanghai")
+    test = with_boxes(_of_scene(test, scene), base, "test", min_confidence, "shanghai")
     cite, expected = OWN.get(split or "", ("", EXPECTED))
     info = facts(base, expected, train, test, licence=LICENCE, cite=CITE + cite, fps=FPS)
     if weak:

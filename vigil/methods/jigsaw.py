@@ -42,7 +42,9 @@ class JigsawConfig:
     flip: bool = True  # mirror every second cube in training
     rows: Literal["worst", "mean"] = "worst"  # of a puzzle, that its score tells
     scale: Literal["log", "probability"] = "log"  # of the scores
-    persist: float = Field(default=0.25, ge=0)  # seconds over which a thing's scores are averaged
+    persist: float = Field(
+        default=0.25, ge=0, validate_default=True
+    )  # seconds over which a thing's scores are averaged
     crop: Literal["area", "roi"] = "area"  # RoIAlign is what published weights were trained on
     short_side: int = Field(default=240, ge=SIDE)  # pixels that frames are read at
     width: int = Field(default=64, ge=16, multiple_of=16)  # of the lean network
@@ -268,7 +270,8 @@ def from_published(
             "classifier_1.2.weight, or backbone.0.weight and clip_temp_classifier.3.weight"
         )
     facts["colour"] = first.shape[1] == 3
-    given = {"crop": "roi", **facts, **keys}
+    whole = {"objects": "frame"} if facts["net"] == "fourhead" else {}  # all that it ever saw
+    given = {"crop": "roi", **whole, **facts, **keys}
     if any(given[key] != facts[key] for key in facts if key != "levels"):
         wrong = {key: facts[key] for key in facts if given[key] != facts[key]}
         raise ModelError(f"these weights are of {wrong}")
