@@ -12,7 +12,7 @@ from test_contract import FIT, make, videos
 
 from vigil import bundle, engaged, fitting, pipeline
 from vigil.bundle import Model
-from vigil.errors import ExtraError, ModelError
+from vigil.errors import ConfigError, ExtraError, ModelError
 from vigil.methods._jigsaw_net import Lean, Level
 from vigil.records import Units
 
@@ -90,6 +90,8 @@ def test_too_little_footage_keeps_plain_torch() -> None:
     method = make(TOY, Path("unused"))
     none: list[Units] = []
     assert engaged.engage(method, none, "auto", "auto") == {}
+    with pytest.raises(ConfigError, match="fewer than 8 inputs of each of its 1 networks"):
+        engaged.engage(method, none, "openvino", "float32")
 
 
 def test_the_small_jigsaw_network_runs_under_an_engine_in_any_batch() -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vigil.errors import ModelError, VigilError
+from vigil.errors import ConfigError, ModelError, VigilError
 from vigil.features.engines import Flat, Runner, Task, attempt, runner
 from vigil.methods.base import Method
 from vigil.records import Units
@@ -26,6 +26,7 @@ LOG = logging.getLogger("vigil")
 LIMIT = 0.05  # surprise, on average: a normal frame in 10 becomes one in 8.9
 ROWS = 32  # of a network's inputs that engines are timed on
 UNITS = 256  # of each window that engines are judged on
+LEAST = 8  # inputs without which nothing is judged
 PLAIN = ("torch", "float32")
 
 
@@ -39,12 +40,19 @@ def engage(method: Method, normal: Iterable[Units], engine: str, dtype: str) -> 
     """
     method.runners = {}
     device = next(method.parameters(), torch.empty(0)).device.type
-    if (engine, dtype) == PLAIN or not method.networks() or device != "cpu":
+    if (engine, dtype) == PLAIN or not method.networks():
         return {}
-    units = firsts(normal, len(method.windows))
-    if sum(map(len, units)) < 8:
-        return {}  # too little to judge by
+    units = firsts(normal, len(method.windows)) if device == "cpu" else []
     plain, inputs = recorded(method, units)
+    judged = {name for name, rows in inputs.items() if len(rows[0]) >= LEAST}
+    if not judged or judged != set(method.networks()):
+        if engine in ("auto", "torch"):
+            return {}
+        raise ConfigError(
+            f"engine {engine}: {method.name} on {device} gives fewer than {LEAST} inputs of "
+            f"each of its {len(method.networks())} networks to judge it by; give longer footage, "
+            "or leave the engine out"
+        )
     slower = [(engine, "float32")] if dtype == "auto" else []
     for choice in [(engine, dtype), *slower]:
         found = chosen(method, inputs, *choice)
@@ -111,9 +119,8 @@ def chosen(
     """The fastest runner of each network, whatever it changes: the scores are the judge."""
     found = {}
     for name, (module, _) in method.networks().items():
-        if name in inputs and len(inputs[name][0]) >= 8:
-            rows = [tuple(x[i : i + ROWS] for x in inputs[name]) for i in (0,)]
-            found[name] = runner(module, rows, engine, dtype, limit=inf)
+        rows = tuple(x[:ROWS] for x in inputs[name])
+        found[name] = runner(module, [rows], engine, dtype, limit=inf)
     return found
 
 

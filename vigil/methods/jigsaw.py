@@ -270,8 +270,9 @@ def from_published(
             "classifier_1.2.weight, or backbone.0.weight and clip_temp_classifier.3.weight"
         )
     facts["colour"] = first.shape[1] == 3
-    whole = {"objects": "frame"} if facts["net"] == "fourhead" else {}  # all that it ever saw
-    given = {"crop": "roi", **whole, **facts, **keys}
+    # the wide network saw RoIAlign's cubes of objects, the four-head one squeezed whole frames
+    seen = {"objects": "frame"} if facts["net"] == "fourhead" else {"crop": "roi"}
+    given = {**seen, **facts, **keys}
     if any(given[key] != facts[key] for key in facts if key != "levels"):
         wrong = {key: facts[key] for key in facts if given[key] != facts[key]}
         raise ModelError(f"these weights are of {wrong}")
