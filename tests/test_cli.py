@@ -264,7 +264,13 @@ def stopped(how: signal.Signals, *words: object, sign: str) -> tuple[int, str]:
     """A child that is sent a signal once `sign` shows in what it says."""
     environment = {**os.environ, "TERM": "xterm", "FORCE_COLOR": "1", "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
-        child(*words), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment, cwd=ROOT
+        child(*words),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        env=environment,
+        cwd=ROOT,
+        # a shell starts its background jobs with SIGINT ignored, and children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stderr is not None
         said, until = b"", time.monotonic() + 30

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import subprocess
@@ -203,6 +204,7 @@ def test_auto_falls_back_when_an_operation_is_unknown() -> None:
     random = torch.Generator().manual_seed(0)
     clips = [(torch.randn(1, 6, 6, generator=random),) for _ in range(8)]
     run = runner(NoComplex(), clips)
+    assert logging.getLogger("vigil").isEnabledFor(logging.WARNING)  # not silenced by the attempt
     assert (run.engine, run.dtype) == ("torch", "float32")
     assert "cannot run it" in str(run.tried["openvino/float32"])
     with pytest.raises(ModelError, match="openvino/float32 cannot run it"):

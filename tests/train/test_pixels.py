@@ -24,14 +24,13 @@ def test_videos_too_short_are_named_counted_and_left_out(
     method = pipeline.method("toy-two-windows")  # 7 and 35 frames
     videos = [moving_square("long", 40), moving_square("brief", 5), moving_square("mid", 20)]
     with caplog.at_level(logging.WARNING, "vigil"):
-        providers = bundle.make_providers(method)
-    kept = Pixels(method, providers, videos, 10.0, tmp_path)
+        kept = Pixels(method, bundle.make_providers(method), videos, 10.0, tmp_path)
     assert {item[0] for items in kept.items.values() for item in items} == {0, 2}
     said = [record.getMessage() for record in caplog.records]
     assert any("brief" in line and "5 frames, fewer than the 7" in line for line in said)
     assert sum("(2 such videos)" in line for line in said) == 2  # of the window of 35
     with pytest.raises(InputError, match="long enough"):
-        Samples(method, providers, videos[1:2], 10.0, tmp_path / "b", 0, 2)
+        Samples(method, bundle.make_providers(method), videos[1:2], 10.0, tmp_path / "b", 0, 2)
 
 
 def test_flow_is_kept_on_disk_to_half_precision(tmp_path: Path) -> None:

@@ -25,7 +25,12 @@ def converted(net: nn.Module, sample: Sequence[Tensor]) -> Any:
     """
     # traced here: OpenVINO's own tracing runs the network six times
     traced = torch.jit.trace(net, tuple(sample), check_trace=False)
-    model = load().convert_model(traced, example_input=tuple(sample))
+    root = logging.getLogger()
+    level = root.level
+    try:
+        model = load().convert_model(traced, example_input=tuple(sample))
+    finally:
+        root.setLevel(level)  # a failed conversion leaves it at ERROR: our warnings would be lost
     shapes = {p: [-1, *x.shape[1:]] for p, x in zip(model.inputs, sample, strict=True)}
     model.reshape(shapes)  # an open batch size was measured to cost no time
     return model
