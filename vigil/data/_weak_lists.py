@@ -204,6 +204,15 @@ def read_lists(files: Sequence[Path]) -> Lists:
     return Lists(entries, files[0], tuple(notes))
 
 
+def check_parts(root: Path, train: Lists, test: Lists, wanted: str) -> None:
+    """`InputError` where neither part lists a video (`wanted` names the set and its lists), or
+    both list the same one."""
+    if not train.entries and not test.entries:
+        raise InputError(f"{root}: no list of {wanted}")
+    if both := set(train.entries) & set(test.entries):
+        raise InputError(f"{root}: {min(both)} is listed for training and for testing")
+
+
 def _filled(one: Entry, two: Entry, where: str) -> Entry:
     """An entry with what another list says beyond it; `InputError` where the two disagree."""
     merged = {}

@@ -25,6 +25,7 @@ from vigil.data._weak_lists import (
     Entry,
     Events,
     Lists,
+    check_parts,
     files_below,
     matching,
     read_entries,
@@ -97,14 +98,10 @@ def open_ucf_crime(root: Path | str, *, events: Convention = "one-based") -> Dat
     root = Path(root)
     files = files_below(root)
     train, test = (_lists(files, part) for part in (TRAIN_LISTS, TEST_LISTS))
-    if not train.entries and not test.entries:
-        raise InputError(
-            f"{root}: no list of UCF-Crime: Anomaly_Train.txt, Train_Annotation.txt, "
-            "Temporal_Anomaly_Annotation.txt, Test_Annotation.txt, or S3R's, RTFM's or VadCLIP's"
-        )
-    both = set(train.entries) & set(test.entries)
-    if both:
-        raise InputError(f"{root}: {min(both)} is listed for training and for testing")
+    check_parts(
+        root, train, test, "UCF-Crime: Anomaly_Train.txt, Train_Annotation.txt, "
+        "Temporal_Anomaly_Annotation.txt, Test_Annotation.txt, or S3R's, RTFM's or VadCLIP's"
+    )  # fmt: skip
     known = _Known(files, test, events)
     finder = Finder(root, files, FPS, SIZE)
     learn = tuple(_video(finder, entry, entry.frames, True) for entry in _sorted(train))

@@ -24,6 +24,7 @@ from vigil.data._weak_lists import (
     Entry,
     Events,
     Lists,
+    check_parts,
     files_below,
     matching,
     read_entries,
@@ -86,14 +87,10 @@ def open_xd_violence(
     root = Path(root)
     files = files_below(root)
     train, test = (read_lists(matching(files, part)) for part in (TRAIN_LISTS, TEST_LISTS))
-    if not train.entries and not test.entries:
-        raise InputError(
-            f"{root}: no list of XD-Violence: rgb.list and rgb_test.list (or audio, flow), or "
-            "lists and csv files with xd in their names"
-        )
-    both = set(train.entries) & set(test.entries)
-    if both:
-        raise InputError(f"{root}: {min(both)} is listed for training and for testing")
+    check_parts(
+        root, train, test, "XD-Violence: rgb.list and rgb_test.list (or audio, flow), or "
+        "lists and csv files with xd in their names"
+    )  # fmt: skip
     for lists in (train, test):
         _check_kinds(lists)
     finder = Finder(root, files, fps, SIZE)
