@@ -56,7 +56,8 @@ def import_checkpoint(
 
     method  whose network it is: a key of `LAYOUTS`
     fps     frame rate of the videos that it was trained on (UCF-Crime 30, ShanghaiTech 24)
-    config  keys of the method; those that the file tells (its width) need not be given
+    config  keys of the method, and of the one it stands on (its own first); those that the file
+            tells (its width) need not be given
 
     Raises InputError for what is no file of weights, ModelError where they are of another network.
     """
@@ -64,6 +65,7 @@ def import_checkpoint(
         raise unknown("method with published checkpoints", method, LAYOUTS)
     path = Path(path)
     state = read_checkpoint(path)
+    config, of_base = apart(method, config)
     try:
         keys, own = LAYOUTS[method](state, config)
     except ModelError as error:
@@ -73,7 +75,7 @@ def import_checkpoint(
             f"{path}: made for features of {keys['dim']} dimensions, not {config['dim']}"
         )
     try:
-        made = plugins.find("methods", method)(base=base_of(state, method), **keys)
+        made = plugins.find("methods", method)(base=base_of(state, method, of_base), **keys)
         made.name = method
         made.set_tensors(own)
     except RuntimeError as error:
@@ -83,12 +85,22 @@ def import_checkpoint(
     return model
 
 
-def base_of(state: State, method: str) -> Any:
+def apart(method: str, keys: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Keys for a method, and those that only the method it stands on knows."""
+    kind = plugins.find("methods", method)
+    known = plugins.find("methods", kind.stands_on).Config if kind.stands_on else kind.Config
+    own_fields, fields = kind.Config.__dataclass_fields__, known.__dataclass_fields__
+    lower = {key for key in keys if key in fields and key not in own_fields}
+    own = {key: value for key, value in keys.items() if key not in lower}
+    return own, {key: keys[key] for key in lower}
+
+
+def base_of(state: State, method: str, config: Mapping[str, Any]) -> Any:
     """The method that `method` stands on, from the same file; None if it needs none."""
     name = plugins.find("methods", method).stands_on
     if name is None:
         return None
-    keys, own = LAYOUTS[name](state, {})
+    keys, own = LAYOUTS[name](state, config)
     base = plugins.find("methods", name)(**keys)
     base.set_tensors(own)
     return base.eval()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import moving_square
+from footage import vigil
 from mama_parts import SMALL, batch, clips, net, params, published, units
 from test_mama_losses import SIDE, stored
 from vectors import GOLDEN
@@ -62,6 +63,8 @@ def test_it_needs_a_base_that_fits() -> None:
         Destroyer(base=Mama(**SMALL))
     with pytest.raises(ConfigError, match="least <= most"):
         Destroyer(base=Mama(**SMALL), **TINY, least=0.4, most=0.3)
+    with pytest.raises(ConfigError, match="32 pixels are no multiple of 3"):
+        Destroyer(base=Mama(**SMALL), **TINY, fold=3)
     with pytest.raises(ConfigError, match="key 'corruption'"):
         Destroyer(base=Mama(**SMALL), **TINY, corruption="salt")
 
@@ -160,7 +163,6 @@ def test_import(tmp_path: Path) -> None:
         held[name][rest] = value  # type: ignore[index]
     torch.save(held, tmp_path / "a.pth")
     import_checkpoint(tmp_path / "a.pth", "destroyer", tmp_path / "m", fps=10)
-    (tmp_path / "a.pth").unlink()
     model = bundle.load(tmp_path / "m")
     arrays, _, _, _, noisy = stored()
     assert isinstance(model.method, Destroyer)
@@ -168,9 +170,27 @@ def test_import(tmp_path: Path) -> None:
         output = model.method.net(noisy)
     np.testing.assert_allclose(output[:1], arrays["output"], atol=5e-5)
     assert isinstance(model.method.base, Mama) and model.method.base.config.colours == "bgr"
+    import_with_providers(tmp_path)
     with pytest.raises(ModelError, match="no Destroyer"):
         from_published({"net_g.x": torch.zeros(1)}, {})
     with pytest.raises(ModelError, match="no Destroyer"):
         import_checkpoint(
             GOLDEN / "checkpoints" / "mama_a_best_tiny.pth", "destroyer", tmp_path / "n"
         )
+
+
+def import_with_providers(folder: Path) -> None:
+    """Keys that the Destroyer does not know are the base's; its margins are then channels."""
+    keys = ("margins=true", "grid=4", "size=64", "flow=dis", "segmentation=foreground-segmentation")
+    words = [word for key in keys for word in ("--set", key)]
+    done = vigil("import", folder / "a.pth", "--method", "destroyer", "--out", folder / "w", *words)
+    assert done.code == 0, done.err
+    method = bundle.load(folder / "w").method
+    assert isinstance(method, Destroyer)
+    assert method.providers == {"flow": "dis", "segmentation": "foreground-segmentation"}
+    assert method.generator.config.size == 64 and method.generator.config.distance == "width"
+    with torch.no_grad():
+        found = method.score(units(clips(1, 64, tuple(method.providers))))
+    assert set(found) == {"error", "motion", "label", "damage"}
+    with pytest.raises(ConfigError, match="unknown key 'flows'"):
+        import_checkpoint(folder / "a.pth", "destroyer", folder / "x", flows="dis")

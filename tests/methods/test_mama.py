@@ -108,12 +108,10 @@ def test_totals(theirs: Mama, legacy: bool) -> None:
 
 def check_gradients(theirs: Mama, whole: torch.Tensor, arrays: dict, facts: dict) -> None:  # type: ignore[type-arg]
     """The length of the gradient of each weight."""
-    from vigil.methods.mama import place
-
     theirs.zero_grad()
     whole.backward()  # type: ignore[no-untyped-call]
     weights = dict(theirs.named_parameters())
-    keys = {key: weights[place(key, BOTH)].grad for key in facts["grad_keys"]}
+    keys = {key: weights[nets.place(key, BOTH)].grad for key in facts["grad_keys"]}
     found = [float(grad.norm()) for grad in keys.values() if grad is not None]
     theirs.zero_grad()
     np.testing.assert_allclose(found, arrays["grad_norm_total_legacy"], rtol=2e-3, atol=1e-6)

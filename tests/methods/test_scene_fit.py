@@ -23,7 +23,7 @@ from vigil.features.base import FeatureRow
 from vigil.features.rows import GivenRows
 from vigil.features.store import Header, StoredRows, file_of, write_rows
 from vigil.methods.scene import Scene
-from vigil.records import Batch, Video
+from vigil.records import Batch, Units, Video
 from vigil.train.batches import Samples
 from vigil.video.read import count_frames
 
@@ -176,6 +176,41 @@ def test_memory_extended_equals_memory_fitted_at_once(tmp_path: Path) -> None:
     assert len(one.memory) == 50 and one.memory.videos == two.memory.videos
     for key, value in one.tensors().items():
         assert torch.equal(value, two.tensors()[key]), key
+
+
+def test_by_scene_measures_codes_within_the_scene(tmp_path: Path) -> None:
+    learn, held = videos(tmp_path, "abab", 24), videos(tmp_path, "ab", 24, start=7)
+    pipeline.fit(made(by_scene=True), learn, held, tmp_path / "run", **FIT)
+    model = bundle.load(tmp_path / "run")
+    method = model.method
+    units = next(iter(fitting.bags(method, model.providers, [learn[0]], 10)))
+    with torch.no_grad():
+        found = {s: method.score(replace(units, scene=s))["distance"] for s in ("a", "b", "new")}
+        rows = {s: method.memory.row[method.memory.of(s)] for s in "ab"}
+        one = method.codes(units.x["rows"][4:5, 0])
+        wanted = {s: (method.codes(r) - one).norm(dim=1).sort().values[:3].mean()
+                  for s, r in rows.items()}  # fmt: skip
+    for scene in "ab":
+        assert float(found[scene][4]) == pytest.approx(float(wanted[scene]), rel=1e-3), scene
+    assert found["b"].mean() > found["a"].mean()
+    assert (found["new"] <= torch.minimum(found["a"], found["b"]) + 1e-4).all()
+    assert method.channels == {"rows": ("error", "distance")}
+    reason = method.explain(units)[4]
+    assert reason.parts["distance"] == pytest.approx(float(found["a"][4]), rel=1e-4)
+    with torch.no_grad():  # what was kept follows the weights
+        method.net.proj_to_latent.weight.mul_(-3)
+        method.eval()
+        moved = method.score(units)["distance"]
+    assert not torch.allclose(moved, found["a"], rtol=1e-2)
+
+
+def test_by_scene_needs_rows_to_compare_with() -> None:
+    with pytest.raises(ConfigError, match="by_scene=true.*like above 0"):
+        made(by_scene=True, like=0)
+    one, box = np.zeros(1, int), np.zeros((1, 4))
+    units = Units("rows", "v", {"rows": torch.zeros(1, 1, 8)}, one, one + 1, one + 1, box)
+    with pytest.raises(InputError, match="keeps no normal rows"):
+        made(by_scene=True).distances(units)
 
 
 # -- a class allowed in one scene, not in the other ----------------------------------------------

@@ -134,14 +134,15 @@ def import_(
 ) -> None:
     """Make a model of a published checkpoint; nothing in the file is ever run."""
     from vigil import extraction, fitting, plugins
-    from vigil.authors import import_checkpoint
+    from vigil.authors import apart, import_checkpoint
     from vigil.config import parse_set, split_keys
     from vigil.errors import ConfigError
 
-    own, of_fit = split_keys(parse_set(set_ or []), plugins.find("methods", method).Config)
+    keys, of_base = apart(method, parse_set(set_ or []))
+    own, of_fit = split_keys(keys, plugins.find("methods", method).Config)
     if of_fit:
         raise ConfigError(f"--set {', '.join(of_fit)}: keys of a fit; nothing is fitted here")
-    keys = {**own, "dictionary": str(dictionary)} if dictionary else own
+    keys = {**own, **of_base, **({"dictionary": str(dictionary)} if dictionary else {})}
     model = import_checkpoint(file, method, out, fps=fps, **keys)
     if val:
         with progress() as tell:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vigil.methods import _mama_nets as nets
+
 Axis = Literal["channels", "width"]
 EPS = 1e-6  # added to each difference, as torch's pairwise distance does
 FLOOR = 1e-10  # of a squared error: two equal pictures have 100 dB
@@ -65,6 +67,29 @@ def triplet(gaps: Tensor, margin: float) -> Tensor:
 def decibels(square: Tensor) -> Tensor:
     """Squared errors of pictures in 0..1 as decibels: minus the peak signal-to-noise ratio."""
     return 10 * square.clamp_min(FLOOR).log10()
+
+
+# -- how large an error is, and was expected to be ------------------------------------------------
+def square(found: Tensor, wanted: Tensor) -> Tensor:
+    """Squared error (N, 1, H, W) of pictures as if in 0..1."""
+    return (found - wanted).square().mean(1, keepdim=True) / 4
+
+
+def around(found: Tensor, wanted: Tensor) -> Tensor:
+    """`square` averaged over 5x5 pixels, and above zero."""
+    return F.avg_pool2d(square(found, wanted), 5, 1, 2, count_include_pad=False) + nets.QUIET
+
+
+def doubt(error: Tensor, expected: Tensor) -> Tensor:
+    """What the logarithm of an expected error costs where `error` came out, both (N, 1, H, W):
+    minus the log-likelihood of an error spread exponentially (Kendall and Gal 2017 have it for a
+    Gaussian residual); least where the two agree."""
+    return (excess(error, expected) + expected.float()).mean()
+
+
+def excess(error: Tensor, expected: Tensor) -> Tensor:
+    """The error as a multiple of what was expected."""
+    return error * (-expected.float()).exp()
 
 
 # -- Liu et al.: the predicted frame must move as the true one does -------------------------------

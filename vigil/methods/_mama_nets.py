@@ -6,11 +6,18 @@ At their width of 64: generator and two encoders 36 076 611 weights, judge 6 831
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+ROLES = {"motion": "flow", "label": "segmentation"}  # what each kind of feature is learned from
+QUIET = 1e-5  # squared error below which little is unexpected; a level of 255 is 1.5e-5
+DOUBT = 4.5  # at first above the logarithm of `QUIET`: a squared error of 0.001
 
 
 def double(inputs: int, outputs: int) -> nn.Sequential:
@@ -51,25 +58,54 @@ class Deepest(Encoder):
 
 
 class UNet(nn.Module):
-    """(N, inputs, H, W) to a picture (N, 3, H, W) in -1..1, of any H, W >= 8."""
+    """(N, inputs, H, W) to a picture (N, 3, H, W) in -1..1, of any H, W >= 8.
 
-    def __init__(self, inputs: int, width: int) -> None:
+    fold     pixels a side that become channels: the levels work at H / fold, W / fold (multiples)
+    change   the picture is the last three channels of the input and what is added to them
+    doubt    {"frame": the picture, "doubt": (N, 1, H, W)}: also the logarithm of the squared
+             error that the picture is expected to have there; learns, but teaches nothing else
+    """
+
+    def __init__(
+        self, inputs: int, width: int, fold: int = 1, change: bool = False, doubt: bool = False
+    ) -> None:
         super().__init__()
-        self.encoder = Encoder(inputs, width)
+        self.fold, self.change = fold, change
+        self.encoder = Encoder(inputs * fold**2, width)
         steps = (8 * width, 4 * width, 2 * width, width)
         self.ups = nn.ModuleList(nn.ConvTranspose2d(a, b, 2, 2) for a, b in pairwise(steps))
         self.joins = nn.ModuleList(double(a, b) for a, b in pairwise(steps))
-        self.head = nn.Conv2d(width, 3, 3, padding=1)
+        self.head = nn.Conv2d(width, 3 * fold**2, 3, padding=1)
+        self.doubt = doubter(width, fold**2) if doubt else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        levels = self.encoder(x)
-        return self.decode(levels, levels[-1])
+    def forward(self, x: Tensor) -> Tensor | dict[str, Tensor]:
+        levels = self.levels(x)
+        found = self.decode(levels, levels[-1], x[:, -3:])
+        return found if self.doubt else found["frame"]
 
-    def decode(self, levels: list[Tensor], deep: Tensor) -> Tensor:
+    def levels(self, x: Tensor) -> list[Tensor]:
+        found: list[Tensor] = self.encoder(F.pixel_unshuffle(x, self.fold) if self.fold > 1 else x)
+        return found
+
+    def decode(self, levels: list[Tensor], deep: Tensor, last: Tensor) -> dict[str, Tensor]:
         for up, join, skip in zip(self.ups, self.joins, levels[-2::-1], strict=True):
             deep = join(torch.cat([skip, padded(up(deep), skip)], 1))
-        picture: Tensor = self.head(deep).tanh()
-        return picture
+        drawn = self.unfolded(self.head(deep))
+        found = {"frame": (last + drawn).clamp(-1, 1) if self.change else drawn.tanh()}
+        if self.doubt:
+            above = F.softplus(self.unfolded(self.doubt(deep.detach())))
+            found["doubt"] = above + math.log(QUIET)  # never below: the loss would run away
+        return found
+
+    def unfolded(self, x: Tensor) -> Tensor:
+        return F.pixel_shuffle(x, self.fold) if self.fold > 1 else x
+
+
+def doubter(width: int, outputs: int) -> nn.Sequential:
+    """The head that says how large an error is to be expected."""
+    return nn.Sequential(
+        nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, outputs, 3, padding=1)
+    )
 
 
 def padded(x: Tensor, like: Tensor) -> Tensor:
@@ -87,8 +123,10 @@ class F2LM(UNet):
     Gives {"frame": (N, 3, H, W), "seen", "motion", "label": unit features (N, 8 width, h, w)}.
     """
 
-    def __init__(self, inputs: int, width: int) -> None:
-        super().__init__(inputs, width)
+    def __init__(
+        self, inputs: int, width: int, fold: int = 1, change: bool = False, doubt: bool = False
+    ) -> None:
+        super().__init__(inputs, width, fold, change, doubt)
         deep = 8 * width
         self.to_motion, self.to_label = double(deep, deep), double(deep, deep)
         self.fuse = double(3 * deep, deep)
@@ -96,13 +134,13 @@ class F2LM(UNet):
             nn.Linear(deep, deep // 8), nn.ReLU(), nn.Linear(deep // 8, deep), nn.Sigmoid()
         )
 
-    def forward(self, x: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
-        levels = self.encoder(x)
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        levels = self.levels(x)
         seen = levels[-1]
         motion, label = self.to_motion(seen), self.to_label(seen)
         fused = self.weighed(self.fuse(torch.cat([seen, motion, label], 1)))
         return {
-            "frame": self.decode(levels, fused),
+            **self.decode(levels, fused, x[:, -3:]),
             "seen": unit(seen), "motion": unit(motion), "label": unit(label),
         }  # fmt: skip
 
@@ -129,6 +167,10 @@ def init_generator(net: nn.Module) -> None:
             nn.init.trunc_normal_(layer.weight, std=0.02)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+    if isinstance(net, UNet) and net.change:  # at first nothing moves
+        nn.init.zeros_(net.head.weight)
+    if isinstance(net, UNet) and net.doubt:
+        nn.init.constant_(net.doubt[-1].bias, DOUBT)  # type: ignore[arg-type]
 
 
 def init_normal(net: nn.Module) -> None:
@@ -168,3 +210,20 @@ def renamed(key: str) -> str:
         case "se":
             return rest.replace("fc1.", "squeeze.0.").replace("fc2.", "squeeze.2.")
     return key
+
+
+def part(state: Mapping[str, Tensor], start: str) -> dict[str, Tensor]:
+    """The tensors under `start`, without it; all of them if there are none."""
+    found = {k.removeprefix(start): v for k, v in state.items() if k.startswith(start)}
+    return found or dict(state)
+
+
+def place(key: str, config: Mapping[str, Any]) -> str:
+    """Where a tensor of net_g goes; "" if to an encoder that this model does without."""
+    head, _, rest = key.partition(".")
+    for end, kind in (("_y", "motion"), ("_z", "label")):
+        if head.endswith(end) and head.startswith(("inc", "down")):
+            name = renamed(f"{head.removesuffix(end)}.{rest}").removeprefix("encoder.")
+            return f"targets.{kind}.{name}" if config[ROLES[kind]] != "none" else ""
+    name = renamed(f"{head.removesuffix('_x')}.{rest}")
+    return f"generator.{name}"

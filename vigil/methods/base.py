@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
@@ -127,6 +128,10 @@ class Method(nn.Module):
     def explain(self, units: Units) -> list[Reason]:
         """A `Reason` for each unit; by default the heat is the gradient at the input."""
         return gradient_reasons(self, units)
+
+    def pictures(self, batch: Batch) -> dict[str, np.ndarray]:
+        """{name: (N, H, W, 3) uint8} of a batch in training, for who follows it; {} = nothing."""
+        return {}
 
     # -- leaving and coming back ---------------------------------------------------------------
     def networks(self) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:

@@ -21,6 +21,8 @@ from vigil.records import Batch, Reason, Units, Window
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class DestroyerConfig:
     width: int = Field(default=64, ge=1)  # channels at full size
+    fold: int = Field(default=1, ge=1)  # pixels a side that become channels first: full size / fold
+    change: bool = False  # give what is added to the prediction, not the picture
     grid: int = Field(default=8, ge=1)  # patches along each side of a frame
     corruption: patches.Corruption = "colours"  # how predictions are made worse to learn from
     least: float = Field(default=0.05, ge=0, le=1)  # share of patches made worse, and of colours
@@ -37,7 +39,7 @@ class Destroyer(Method):
     sees         the base's prediction alone; the true frame is only compared with what is left
     learns from  normal video: patches of predictions made worse are to become black, as far as
                  they are worse (SSIM); the others are to stay
-    score        error, place: as the base's; damage, damage_place: the same of what is left
+    score        error, place, excesses: as the base's; damage, damage_place: errors of what is left
     live         causal: a frame is scored when it is there
     differs from the paper: patches of their own in each picture, made worse in 0..1 and always
                  visibly, SSIM in 0..1, black is -1 everywhere, the base never changes, its flow and
@@ -63,15 +65,21 @@ class Destroyer(Method):
                 f"destroyer: grid {c.grid} on predictions of {size} pixels, {c.least}..{c.most}; "
                 f"expected whole patches of {patches.WINDOW} pixels or more, and least <= most"
             )
+        if size % c.fold:
+            raise ConfigError(
+                f"destroyer: predictions of {size} pixels are no multiple of {c.fold}"
+            )
         kinds = self.base.kinds if c.margins else ()
-        self.providers = {mama.ROLES[kind]: self.base.providers[mama.ROLES[kind]] for kind in kinds}
+        self.providers = {nets.ROLES[kind]: self.base.providers[nets.ROLES[kind]] for kind in kinds}
         self.windows = {"clip": self.window(tuple(self.providers))}
-        errors = self.base.errors
-        self.damages = dict(zip(errors, ("damage", "damage_place"), strict=False))
-        self.channels = {"clip": (*errors, *kinds, *self.damages.values())}
+        errors, excess = self.base.errors, self.base.excess
+        self.damages = ("damage", "damage_place")[: len(errors)]
+        self.channels = {"clip": (*errors, *excess, *kinds, *self.damages)}
         self.short_side, self.lookahead = self.base.short_side, 0
-        self.net = nets.UNet(3, c.width)
+        self.net = nets.UNet(3, c.width, c.fold, c.change)
         nets.init_normal(self.net)
+        if c.change:  # at first nothing is destroyed
+            nn.init.zeros_(self.net.head.weight)
         self.to(memory_format=torch.channels_last)
         self.base.requires_grad_(False).eval()
         self.steps: Tensor
@@ -131,11 +139,12 @@ class Destroyer(Method):
             channels, frame, target = self.generator.measured(x, self.run)
         else:
             past, target = self.generator.clip(x)
-            frame = self.generator.predict(past, self.run)["frame"]
-            channels = self.generator.error(frame, target)
+            found = self.generator.predict(past, self.run)
+            frame = found["frame"]
+            channels = self.generator.error(frame, target, found.get("doubt"))
         left = self.run("destroyer", frame.contiguous(memory_format=torch.channels_last)).float()
         worse = self.generator.error(left, target)
-        channels |= {name: worse[error] for error, name in self.damages.items()}
+        channels |= dict(zip(self.damages, worse.values(), strict=True))
         return channels, frame, target, left
 
     def score(self, units: Units) -> dict[str, Tensor]:

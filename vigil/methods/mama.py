@@ -24,7 +24,6 @@ PAST, CLASSES = 4, 21  # frames looked at; maps of a provider of segmentation
 CHUNK = 2**19  # pixels of a channel that go through the networks at once when scoring
 DIGITS = 4  # of a margin; what is smaller is of the arithmetic, not of the video
 Run = Callable[..., Any]  # of a network by name and its inputs, as `Method.run`
-ROLES = {"motion": "flow", "label": "segmentation"}  # what each kind of feature is learned from
 INPUTS = {"motion": 2 * (PAST - 1), "label": CLASSES * PAST}  # channels of its encoder
 
 
@@ -32,6 +31,10 @@ INPUTS = {"motion": 2 * (PAST - 1), "label": CLASSES * PAST}  # channels of its 
 class MamaConfig:
     size: int = Field(default=256, ge=16)  # pixels a side that every frame is brought to
     width: int = Field(default=64, ge=1)  # channels at full size
+    fold: int = Field(default=1, ge=1)  # pixels a side that become channels first: full size / fold
+    ahead: int = Field(default=1, ge=1)  # frames from the last one seen to the predicted one
+    change: bool = False  # predict what is added to the last frame, not the picture
+    doubt: bool = False  # also predict how large the error will be; two more channels
     flow: str = "dis"  # a provider of the role "flow", or "none"
     segmentation: str = "foreground-segmentation"  # of the role "segmentation", or "none"
     flow_scale: float | None = Field(default=None, gt=0)  # what flow is multiplied by; 1 / size
@@ -60,8 +63,9 @@ class Mama(Method):
     learns from  normal video: squared error, gradients, a judge of patches; and features made
                  from frames are drawn to those of flow and labels, away from the frames' own
     score        error: minus the PSNR of the prediction; place: the same of its worst place, if
-                 `area` is below 1; motion, label: how much further the made features are from
-                 the true ones than from the frames'
+                 `area` is below 1; excess, excess_place: the same as a multiple of the error that
+                 the network expects, if `doubt`; motion, label: how much further the made features
+                 are from the true ones than from the frames'
     live         causal: a frame is scored when it is there
     differs from the paper: distances along channels, no border in the gradient term, colours and
                  flow on the providers' own scale, margins without the hinge as scores, fixed
@@ -80,19 +84,24 @@ class Mama(Method):
     TINY = {"size": 32, "width": 4, "judge": 4, "flow": "farneback"}
 
     def build(self, c: MamaConfig) -> None:
-        self.kinds = tuple(k for k, r in ROLES.items() if getattr(c, r) != "none")
+        self.kinds = tuple(k for k, r in nets.ROLES.items() if getattr(c, r) != "none")
         if self.kinds and not c.features:
-            wanted = " ".join(f"--set {ROLES[kind]}=none" for kind in self.kinds)
+            wanted = " ".join(f"--set {nets.ROLES[kind]}=none" for kind in self.kinds)
             raise ConfigError(f"features = false has no use for flow or segmentation: {wanted}")
-        self.providers = {ROLES[kind]: getattr(c, ROLES[kind]) for kind in self.kinds}
-        shape, roles = (PAST + 1, c.size, c.size), tuple(self.providers)
+        self.providers = {nets.ROLES[kind]: getattr(c, nets.ROLES[kind]) for kind in self.kinds}
+        if c.size % c.fold:
+            raise ConfigError(f"size {c.size} is no multiple of fold {c.fold}")
+        length, roles = PAST + c.ahead, tuple(self.providers)
+        answers = (length - 1, length)
         self.windows = {
-            "clip": Window("frames", shape, PAST + 1, answers=(PAST, PAST + 1), providers=roles)
+            "clip": Window("frames", (length, c.size, c.size), length, 1, None, answers, roles)
         }
         self.errors = ("error",) if c.area == 1 else ("error", "place")
-        self.channels = {"clip": (*self.errors, *self.kinds)}
+        self.excess = ("excess", "excess_place")[: len(self.errors)] if c.doubt else ()
+        self.channels = {"clip": (*self.errors, *self.excess, *self.kinds)}
         self.short_side, self.lookahead = c.size, 0
-        self.generator = (nets.F2LM if c.features else nets.UNet)(3 * PAST, c.width)
+        unet = nets.F2LM if c.features else nets.UNet
+        self.generator = unet(3 * PAST, c.width, c.fold, c.change, c.doubt)
         self.targets = nn.ModuleDict({k: nets.Deepest(INPUTS[k], c.width) for k in self.kinds})
         self.judge = nets.judge(c.judge) if c.adversarial else nn.Sequential()
         nets.init_generator(self.generator)
@@ -105,15 +114,15 @@ class Mama(Method):
 
     # -- what the networks see ------------------------------------------------------------------
     def clip(self, x: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Four frames (N, 12, H, W) and the fifth (N, 3, H, W), in -1..1."""
-        pixels = x["clip"].float() / 127.5 - 1  # (N, 5, 3, H, W)
+        """Four frames (N, 12, H, W) and the last of the window (N, 3, H, W), in -1..1."""
+        pixels = x["clip"].float() / 127.5 - 1  # (N, 4 + ahead, 3, H, W)
         pixels = pixels.flip(2) if self.config.colours == "bgr" else pixels
-        past, target = pixels[:, :PAST].flatten(1, 2), pixels[:, PAST]
+        past, target = pixels[:, :PAST].flatten(1, 2), pixels[:, -1]
         return past.contiguous(memory_format=torch.channels_last), target
 
     def context(self, x: Mapping[str, Tensor], kind: str) -> Tensor:
         """The flow between the four frames (N, 6, H, W), or their labels (N, 84, H, W)."""
-        values = x[f"clip.{ROLES[kind]}"]  # (N, 5, 2 | 21, H, W)
+        values = x[f"clip.{nets.ROLES[kind]}"]  # (N, 4 + ahead, 2 | 21, H, W)
         if kind == "motion":
             scale = self.config.flow_scale or 1 / self.config.size
             values = values[:, 1:PAST] * scale  # a frame's flow is that from the one before
@@ -122,7 +131,8 @@ class Mama(Method):
         return values.flatten(1, 2).contiguous(memory_format=torch.channels_last)
 
     def predict(self, past: Tensor, run: Run | None = None) -> dict[str, Tensor]:
-        """{"frame": (N, 3, H, W), and of `nets.F2LM` "seen", "motion", "label"} of four frames."""
+        """{"frame": (N, 3, H, W), "doubt": (N, 1, H, W) if asked for, and of `nets.F2LM` "seen",
+        "motion", "label"} of four frames."""
         found = (run or self.run)("generator", past)
         found = {"frame": found} if isinstance(found, Tensor) else found
         return {name: value.float() for name, value in found.items()}
@@ -158,6 +168,8 @@ class Mama(Method):
             terms["motion"] = c.motion * losses.motion(frame, target, before)
         for kind, gap in self.gaps(found, batch.x).items():
             terms[f"triplet_{kind}"] = c.triplet * losses.triplet(gap, c.margin)
+        if c.doubt and self.training:  # says nothing about the prediction
+            terms["doubt"] = losses.doubt(losses.around(frame.detach(), target), found["doubt"])
         return terms | (self.contest(frame, target) if c.adversarial and self.training else {})
 
     def contest(self, frame: Tensor, target: Tensor) -> Terms:
@@ -196,7 +208,7 @@ class Mama(Method):
 
     # -- scoring --------------------------------------------------------------------------------
     def score(self, units: Units) -> dict[str, Tensor]:
-        """ "error" and "place" in decibels; "motion", "label": mean gap of features, in -2..2."""
+        """Errors and excesses in decibels; "motion", "label": mean gap of features, in -2..2."""
         parts = [self.measured(x)[0] for x in self.chunks(units)]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
@@ -215,19 +227,29 @@ class Mama(Method):
         """
         past, target = self.clip(x)
         found = self.predict(past, run)
-        channels = self.error(found["frame"], target)
+        channels = self.error(found["frame"], target, found.get("doubt"))
         for kind, gap in self.gaps(found, x, run).items():
             channels[kind] = gap.flatten(1).mean(1).round(decimals=DIGITS)
         return channels, found["frame"], target
 
-    def error(self, frame: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """(N, 3, H, W) twice to decibels (N,) of the whole frame, and of its worst place."""
-        square = (frame - target).square().mean(1, keepdim=True) / 4  # of pictures in 0..1
-        found = [square.flatten(1).mean(1)]
+    def error(
+        self, frame: Tensor, target: Tensor, expected: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """(N, 3, H, W) twice to decibels (N,) of the whole frame and of its worst place; with
+        what was expected, (N, 1, H, W), also those of the error as a multiple of it."""
+        found = dict(zip(self.errors, self.worst(losses.square(frame, target)), strict=True))
+        if expected is None:
+            return found
+        beyond = self.worst(losses.excess(losses.around(frame, target), expected))
+        return found | dict(zip(self.excess, beyond, strict=True))
+
+    def worst(self, values: Tensor) -> list[Tensor]:
+        """(N, 1, H, W) above 0 to decibels (N,) of the mean, and of that of the worst place."""
+        found = [values.flatten(1).mean(1)]
         if len(self.errors) > 1:
             side = max(round(self.config.area * self.config.size), 1)
-            found.append(F.avg_pool2d(square, side, max(side // 4, 1)).flatten(1).amax(1))
-        return {n: losses.decibels(mean) for n, mean in zip(self.errors, found, strict=True)}
+            found.append(F.avg_pool2d(values, side, max(side // 4, 1)).flatten(1).amax(1))
+        return [losses.decibels(mean) for mean in found]
 
     # -- explaining -----------------------------------------------------------------------------
     def explain(self, units: Units) -> list[Reason]:
@@ -243,12 +265,23 @@ class Mama(Method):
 
     def reason(self, parts: dict[str, float], frame: Tensor, target: Tensor) -> Reason:
         """Of one prediction (3, H, W)."""
-        square = (frame - target).square().mean(0) / 4
+        square = losses.square(frame[None], target[None])[0, 0]
         near = self.config.size // 32 * 2 + 1  # pixels a side: single ones say little
         heat = F.avg_pool2d(square[None], near, 1, near // 2)[0]
         pictures = {"seen": self.shown(target), "predicted": self.shown(frame)}
         pictures["error"] = self.shown(4 * (frame - target).abs() - 1)  # white: a quarter off
         return Reason(heat=heat.numpy(force=True), parts=parts, pictures=pictures)
+
+    def pictures(self, batch: Batch) -> dict[str, np.ndarray]:
+        """{"samples": (1, N H, 3 W, 3) uint8} for a tracker of training: a row of a batch is its
+        frame, prediction and error."""
+        past, target = self.clip(batch.x)
+        frame = self.predict(past)["frame"]
+        rows = [
+            np.concatenate(list(self.reason({}, one, true).pictures.values()), 1)
+            for one, true in zip(frame, target, strict=True)
+        ]
+        return {"samples": np.concatenate(rows)[None]}
 
     def shown(self, picture: Tensor) -> np.ndarray:
         """(3, H, W) in -1..1 to (H, W, 3) uint8 RGB."""
@@ -288,7 +321,7 @@ def from_published(
     "flownet2-sd:FILE.toml" with variant = "seed", "deeplabv3-resnet101:FILE.toml" with colours =
     "signed-bgr".
     """
-    generator = part(state, "net_g.")
+    generator = nets.part(state, "net_g.")
     if "inc_x.conv.conv.0.weight" not in generator:
         raise ModelError(
             f"no generator of mama: found {sorted(state)[:4]}; expected "
@@ -297,27 +330,10 @@ def from_published(
     legacy = {"colours": "bgr", "distance": "width", "flow_scale": 1.0}
     given = {"flow": "none", "segmentation": "none", **legacy, **keys}
     given["width"] = len(generator["inc_x.conv.conv.0.weight"])
-    judge = part(state, "net_d.net.") if any(k.startswith("net_d.") for k in state) else {}
+    judge = nets.part(state, "net_d.net.") if any(k.startswith("net_d.") for k in state) else {}
     given["adversarial"] = given.get("adversarial", 0.05) if judge else 0.0
     given["judge"] = len(judge["0.weight"]) if judge else MamaConfig.judge
     own = {f"judge.{key}": value for key, value in judge.items()} if given["adversarial"] else {}
     for key, value in generator.items():
-        own |= {name: value} if (name := place(key, given)) else {}
+        own |= {name: value} if (name := nets.place(key, given)) else {}
     return given, own | {"steps": torch.zeros((), dtype=torch.int64)}
-
-
-def part(state: Mapping[str, Tensor], start: str) -> dict[str, Tensor]:
-    """The tensors under `start`, without it; all of them if there are none."""
-    found = {k.removeprefix(start): v for k, v in state.items() if k.startswith(start)}
-    return found or dict(state)
-
-
-def place(key: str, config: Mapping[str, Any]) -> str:
-    """Where a tensor of net_g goes; "" if to an encoder that this model does without."""
-    head, _, rest = key.partition(".")
-    for end, kind in (("_y", "motion"), ("_z", "label")):
-        if head.endswith(end) and head.startswith(("inc", "down")):
-            name = nets.renamed(f"{head.removesuffix(end)}.{rest}").removeprefix("encoder.")
-            return f"targets.{kind}.{name}" if config[ROLES[kind]] != "none" else ""
-    name = nets.renamed(f"{head.removesuffix('_x')}.{rest}")
-    return f"generator.{name}"

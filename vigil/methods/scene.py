@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vigil.errors import ConfigError, ModelError
+from vigil.errors import ConfigError, InputError, ModelError
 from vigil.methods import _scene_nets as nets
 from vigil.methods._row_memory import RowMemory
 from vigil.methods.base import Method, Terms
@@ -19,6 +19,7 @@ from vigil.records import Batch, Reason, Units, Window
 
 AT_ONCE = 128  # segments that go through the network together when scoring
 OURS = ("memory", "mean", "deviation")  # what no published network has
+NEAR = 3  # codes whose distance is averaged
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -43,6 +44,7 @@ class SceneConfig:
     divergence: float = Field(default=1e-3, ge=0)  # weight of codes near the standard normal
     temperature: float = Field(default=0.07, gt=0)  # of the contrast
     like: int = Field(default=500, ge=0)  # normal rows of each scene kept to be shown
+    by_scene: bool = False  # score also how far codes lie from those kept of their scene
     lr: float = Field(default=1e-4, gt=0)
 
 
@@ -52,13 +54,16 @@ class Scene(Method):
     sees         rows of an image encoder (CLIP ViT-L/14 in the original), one a frame
     learns from  normal videos that say which scene they show; equally many segments of 16 rows
                  of each scene in a batch
-    score        error: squared error of each row, the mean over the segments that cover it
+    score        error: squared error of each row, the mean over the segments that cover it;
+                 with by_scene=true also distance: of its code's direction to the 3 nearest of
+                 the normal rows kept of its scene
     live         needs the whole video; live a row is rebuilt with the 15 before it
     differs from the original (no paper): segments overlap and every frame has a score of its own,
                  where the original gives 16 frames their largest error and drops the rest
                  (hop = 16 and the protocol segment-max for that); all windows of a scene count
                  equally, not all videos; anchors without company are left out of the contrast;
-                 the variational form, which its README only names, is our reading
+                 the variational form, which its README only names, is our reading; by_scene is
+                 ours, as the error alone does not ask which scene a video shows
     cite         @misc{ahn2025study, title={Study: Scene-aware Video Anomaly Detection},
                  author={SkiddieAhn}, howpublished={GitHub, SkiddieAhn/Study-Scene-aware-VAD},
                  year={2025}}
@@ -72,8 +77,10 @@ class Scene(Method):
     def build(self, c: SceneConfig) -> None:
         if c.dim % c.heads:
             raise ConfigError(f"scene: {c.heads} heads do not divide rows of {c.dim}; set heads=1")
+        if c.by_scene and not c.like:
+            raise ConfigError("scene: by_scene=true compares with the rows kept; set like above 0")
         self.windows = {"rows": Window("features", (c.dim,), c.frames)}
-        self.channels = {"rows": ("error",)}
+        self.channels = {"rows": ("error", "distance") if c.by_scene else ("error",)}
         self.supervision, self.lookahead = "scene", None
         self.live_rows = c.segment
         self.providers = {"features": c.features}
@@ -84,6 +91,7 @@ class Scene(Method):
         self.draw = int(torch.randint(2**31, ()))  # of the classifier's first weights
         self.classifier = nn.Sequential()  # its width is that of the scenes found
         self.memory = RowMemory(c.dim, c.like)
+        self.kept: dict[str, tuple[Tensor, Tensor]] = {}  # by scene, made when first needed
         self.register_buffer("mean", torch.zeros(c.dim))
         self.register_buffer("deviation", torch.ones(c.dim))
 
@@ -179,9 +187,29 @@ class Scene(Method):
             count.index_add_(0, answers[told], torch.ones(int(told.sum())))
         return total / count
 
+    def codes(self, rows: Tensor) -> Tensor:
+        """(N, D) of length 1: what tells scenes apart, of each row (N, D) alone."""
+        parts = self.scaled(rows).to(self.mean.device).split(AT_ONCE * self.config.segment)
+        found = torch.cat([self.net.encode(part[:, None]).feature for part in parts])
+        return F.normalize(found.float(), dim=1).cpu()
+
+    def distances(self, units: Units) -> Tensor:
+        """(N,) mean distance of each row's code to the nearest normal ones of the scene; of all
+        scenes, in one never seen."""
+        if not len(self.memory):
+            raise InputError("this `scene` keeps no normal rows; fit it with like above 0")
+        scene = units.scene if units.scene in self.memory.scenes else ""
+        if scene not in self.kept:
+            among = self.memory.of(scene)
+            self.kept[scene] = among, self.codes(self.memory.row[among])
+        among, memory = self.kept[scene]
+        query = self.codes(units.x["rows"].float().mean(1))
+        return self.memory.search(query, among, memory, NEAR)[0].mean(1)
+
     def score(self, units: Units) -> dict[str, Tensor]:
-        """{"error": (N,)} of the N >= 1 rows of one video."""
-        return {"error": self.errors(units.x["rows"])}
+        """{"error": (N,)} of the N >= 1 rows of one video, with `by_scene` also "distance"."""
+        found = {"error": self.errors(units.x["rows"])}
+        return found | ({"distance": self.distances(units)} if self.config.by_scene else {})
 
     def manifold(self, units: Units) -> Tensor:
         """(segments, D): what tells scenes apart, of segments that do not overlap."""
@@ -205,12 +233,20 @@ class Scene(Method):
             query = F.normalize(rows.float().mean(1).cpu(), dim=1)
             found = self.memory.search(query, among, memory, 1)[1]
             like = [self.memory.place(int(row)) for row in found[:, 0]]
-        return [
-            Reason(h[None].numpy(force=True), {"error": float(h.square().mean())}, like=near)
-            for h, near in zip(heat, like, strict=True)
-        ]
+        parts = [{"error": float(h.square().mean())} for h in heat]
+        if self.config.by_scene:
+            with torch.no_grad():
+                far = self.distances(units).tolist()
+            parts = [{**part, "distance": each} for part, each in zip(parts, far, strict=True)]
+        shown = zip(heat, parts, like, strict=True)
+        return [Reason(h[None].numpy(force=True), part, like=near) for h, part, near in shown]
 
     # -- leaving and coming back ---------------------------------------------------------------
+    def train(self, mode: bool = True) -> Scene:
+        self.kept = {}  # codes change with the weights
+        super().train(mode)
+        return self
+
     def networks(self) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
         return {"net": (self.net, (torch.zeros(1, self.config.segment, self.config.dim),))}
 
@@ -219,9 +255,11 @@ class Scene(Method):
 
     def set_facts(self, facts: Mapping[str, Any]) -> None:
         self.memory.set_facts(facts)
+        self.kept = {}
 
     def set_tensors(self, state: Mapping[str, Tensor]) -> None:
         """Take back what was learned; a published network has no memory and no scale."""
+        self.kept = {}
         if "classifier.3.bias" in state:
             self.name_scenes(len(state["classifier.3.bias"]))
         kept = {k: v for k, v in self.state_dict().items() if k.split(".")[0] in OURS}

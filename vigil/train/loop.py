@@ -133,6 +133,7 @@ class Trainer:
         done = step + 1
         if self.val is not None and done >= config.val_from and done % config.val_every == 0:
             terms |= self.validate()
+            self.show(step)
         self.note(step, terms)
         if done % config.save_every == 0 or done == self.steps:
             self.save(done)
@@ -167,6 +168,19 @@ class Trainer:
             file.write(json.dumps(row) + "\n")
         if self.tracking:
             self.accelerator.log(dict(terms), step=step)
+
+    @torch.no_grad()
+    def show(self, step: int) -> None:
+        """What the method draws of the first validation batch, in TensorBoard."""
+        boards = [t for t in self.accelerator.trackers if t.name == "tensorboard"]
+        if not boards or not self.accelerator.is_main_process:
+            return
+        assert self.val is not None
+        self.method.eval()
+        pictures = self.method.pictures(self.to_device(self.val.batch(0)))
+        self.method.train()
+        for board in boards:
+            board.log_images(pictures, step=step, dataformats="NHWC")
 
     def save(self, step: int) -> None:
         """The state after `step` steps, whole or not at all."""
