@@ -19,10 +19,11 @@ from vigil.bundle import Model
 from vigil.config import preset, split_keys
 from vigil.errors import ConfigError, InputError, ModelError
 from vigil.methods import _jigsaw_puzzle as puzzle
-from vigil.methods._jigsaw_net import FourHead, Lean, Level, WideBranch
+from vigil.methods._jigsaw_net import FourHead, Lean, Level, WideBranch, pairs_of
 from vigil.methods._jigsaw_puzzle import as_input, framed
+from vigil.methods._layers import nearest
 from vigil.methods.base import make_config
-from vigil.methods.jigsaw import Jigsaw, JigsawConfig, from_published, right_odds, rows_loss
+from vigil.methods.jigsaw import Jigsaw, JigsawConfig, from_published, rows_loss
 from vigil.records import Batch, Units
 
 SMALL = {"objects": "given", "frames": 3, "clips": 3, "width": 16, "short_side": 64}
@@ -49,6 +50,11 @@ def black_border(x: np.ndarray, crc: int) -> Tensor:
     x[..., :2] = x[..., -2:] = 0
     assert fill.check(x) == crc
     return torch.from_numpy(x)
+
+
+def right_odds(logits: Tensor) -> Tensor:
+    """(n, M, M) to (n, M): -log of the probability that row m gives to m."""
+    return -logits.log_softmax(2).diagonal(dim1=1, dim2=2)
 
 
 def params(net: torch.nn.Module) -> int:
@@ -290,12 +296,89 @@ def test_every_other_frame_halves_the_cubes_and_answers_all() -> None:
     assert counts == [48, 25]  # the last one answers for a frame that no regular one does
 
 
+# -- pairs, and answers held against normal ones ----------------------------------------------
+PAIRS = {**SMALL, "frames": 5, "levels": "frame,clip", "pieces": "pairs"}
+
+
+def test_pairs_are_asked_for_one_by_one() -> None:
+    net = Lean(1, 5, 3, 16, pairs=True).eval()
+    assert pairs_of(5) == [(0, 2), (1, 3), (2, 4)] and pairs_of(2) == [(0, 1)]
+    with torch.no_grad():
+        x = torch.rand(2, 1, 5, 64, 64)
+        time, _ = net.cube(x)
+        for p, pair in enumerate(pairs_of(5)):
+            alone = net.times(x[:, :, list(pair)], "cube")
+            torch.testing.assert_close(time[:, 2 * p : 2 * p + 2], alone)
+        x = torch.rand(2, 1, 15, 64, 64)
+        time, _ = net.clip(x)
+        for p, (one, two) in enumerate(pairs_of(3)):
+            both = torch.cat([x[:, :, 5 * one : 5 * one + 5], x[:, :, 5 * two : 5 * two + 5]], 2)
+            torch.testing.assert_close(time[:, 2 * p : 2 * p + 2], net.times(both, "clip"))
+
+
+def test_of_a_pair_the_loss_asks_where_both_moments_were() -> None:
+    class Spy(Jigsaw):
+        def build(self, c: JigsawConfig) -> None:
+            super().build(c)
+            self.net.times = self.look  # type: ignore[method-assign]
+
+        def look(self, x: Tensor, level: str) -> Tensor:
+            """Knows the answer: frame t is of brightness 10 t."""
+            assert x.shape[2] == 2
+            at = (x[:, 0, :, 30, 30] * 255 / 10).round().long()  # (n, 2)
+            return torch.nn.functional.one_hot(at, 5).float() * 50
+
+    levels = torch.arange(5).mul(10).to(torch.uint8)
+    x = levels.view(1, 5, 1, 1, 1).expand(8, 5, 3, 64, 64).contiguous()
+    method = Spy(**{**PAIRS, "levels": "frame"}, shuffle="time")
+    terms = method.loss(Batch(x={"cube": x}))
+    assert set(terms) == {"temporal"} and float(terms["temporal"]) < 1e-6
+
+
+@pytest.mark.parametrize("shuffle", ["one", "time", "place"])
+def test_cubes_in_memory_are_no_distance_away_and_others_are(shuffle: str) -> None:
+    method = Jigsaw(**PAIRS, against="normal", memory=30, shuffle=shuffle, colour=False)
+    known = {"cube": cubes(20, 5), "clip": cubes(12, 15)}
+    method.prepare(units(x, level) for level, x in known.items())
+    method.train().fit_step(Batch(x=known), method.optimizers(), Tensor.backward)
+    method.eval()
+    with torch.no_grad():
+        for level, x in known.items():
+            for name, values in method.score(units(x, level)).items():
+                assert name in method.channels[level] and float(values.min()) >= 0
+                one = nearest(*2 * (method.sheets(method.coloured(x), level)[name],), 3)[0]
+                torch.testing.assert_close(values, one.mean(1))
+            other = method.score(units(cubes(6, x.shape[1], seed=9), level))
+            assert all(float(v.min()) > 0 for v in other.values())
+    reason = method.explain(units(known["cube"][:1]))[0]
+    assert len(reason.parts) == len(method.channels["cube"]) and np.isfinite(reason.heat).all()
+
+
+def test_answers_in_memory_follow_the_weights_and_travel_with_them() -> None:
+    keys = {**PAIRS, "levels": "frame", "against": "normal", "memory": 10}
+    method, x = Jigsaw(**keys), cubes(16, 5)
+    method.prepare([units(x[:9]), units(x[9:])])
+    assert len(method.eval().tensors()["known.cube.temporal"]) == 10  # the lowest keys of 16
+    before = method.tensors()["known.cube.temporal"]
+    method.train().fit_step(Batch(x={"cube": x}), method.optimizers(), Tensor.backward)
+    after = method.eval().tensors()["known.cube.temporal"]
+    assert not torch.equal(before, after)
+    other = Jigsaw(**keys)
+    other.set_tensors(method.tensors())
+    with torch.no_grad():
+        for name, values in method.score(units(x)).items():
+            assert torch.equal(values, other.eval().score(units(x))[name])
+    with pytest.raises(ModelError, match="no answers to normal cubes"):
+        Jigsaw(**keys).eval().score(units(x))
+
+
 # -- configuration -------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
         ({"frames": 6}, "'frames': .*odd"),
         ({"net": "wide", "levels": "frame,clip"}, "'levels': .*cubes alone"),
+        ({"net": "wide", "pieces": "pairs"}, "'pieces': .*only the network 'lean'"),
         ({"objects": "detector"}, "'objects': .*say which"),
         ({"every": 5}, "'every': .*no score"),
         ({"levels": "views"}, "'levels'"),

@@ -118,12 +118,13 @@ def test_moments_and_blocks_of_moments() -> None:
 
 def test_a_drawn_puzzle_is_what_its_labels_say() -> None:
     for moments, x in ((7, cubes(9, 7)), (5, cubes(9, 15))):
-        for both in (False, True):
-            made = puzzle.draw(x, moments, both=both, generator=seeded(4))
+        for task in ("one", "both", "time", "place"):
+            made = puzzle.draw(x, moments, task=task, generator=seeded(4))
             moved = puzzle.move_tiles(x, made.place)
             assert torch.equal(puzzle.reorder(moved, made.time), made.x)
-            if both:
-                assert made.timed.all() and made.placed.all()
+            if task != "one":
+                assert made.timed.all() == (task != "place") == made.timed.any()
+                assert made.placed.all() == (task != "time") == made.placed.any()
                 continue
             assert (made.timed ^ made.placed).all()
             assert int(made.timed.sum()) in (4, 5)  # of nine, whichever way the coin fell

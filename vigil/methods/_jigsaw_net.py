@@ -2,7 +2,8 @@
 
 A cube is (N, C, T, 64, 64) float in 0..1, a clip K cubes in a row, (N, C, K T, 64, 64). Every
 network has `cube(x)` -> (time (N, T, T), place (N, 9, 9)); those with four heads also `clip(x)` ->
-(time (N, K, K), place (N, 9, 9)). Rows and values of the matrices: `_jigsaw_puzzle`.
+(time (N, K, K), place (N, 9, 9)). Rows and values of the matrices: `_jigsaw_puzzle`. One made for
+`pairs` answers for each of `pairs_of` by itself: (N, 2 P, T) or (N, 2 P, K) in place of the first.
 """
 
 from __future__ import annotations
@@ -41,6 +42,26 @@ class PuzzleNet(nn.Module):
 
     def clip(self, x: Tensor) -> Logits:
         raise NotImplementedError
+
+    def times(self, x: Tensor, level: str) -> Tensor:
+        """The answers of the time puzzle alone, of the moments in `x`."""
+        found: Logits = getattr(self, level)(x)
+        return found[0]
+
+    def places(self, x: Tensor, level: str) -> Tensor:
+        """The answers of the place puzzle alone, (N, 9, 9)."""
+        found: Logits = getattr(self, level)(x)
+        return found[1]
+
+
+def pairs_of(moments: int) -> list[tuple[int, int]]:
+    """The pairs of moments that are asked for, half the moments apart.
+
+    >>> pairs_of(7)
+    [(0, 3), (1, 4), (2, 5), (3, 6)]
+    """
+    apart = moments // 2
+    return [(first, first + apart) for first in range(moments - apart)]
 
 
 class Level(nn.Module):
@@ -208,11 +229,16 @@ class Lean(PuzzleNet):
     """Our own: every moment, and every tile, is looked at by the same small network and compared
     with the mean of all, in 2-D convolutions.
 
+    With `pairs`, two moments are shown at a time: how far apart they are can then not be told by
+    what lies between, only by knowing how fast such things move.
     1.2 M parameters with the heads for clips; 75 M multiplications a cube.
     """
 
-    def __init__(self, colours: int, frames: int, clips: int, width: int = 64) -> None:
+    def __init__(
+        self, colours: int, frames: int, clips: int, width: int = 64, pairs: bool = False
+    ) -> None:
         super().__init__(colours, frames, clips)
+        self.pairs = pairs
         self.eye = conv2(colours, width // 2, 8, 4)  # (60, 60) to (15, 15), 5 x 5 a tile
         self.still = nn.Sequential(conv2(width // 2, width), conv2(width, width))
         self.moving = nn.ModuleList(
@@ -232,22 +258,53 @@ class Lean(PuzzleNet):
         found: Tensor = self.eye(last(inside))
         return found
 
-    def move(self, seen: Tensor) -> Tensor:
+    def move(self, seen: Tensor, moments: int) -> Tensor:
         """(N t, width / 2, 15, 15) to (N t, width, 8, 8): frames among those of their cube."""
         for layer in self.moving:
-            seen = layer(seen, self.frames)
+            seen = layer(seen, moments)
         return seen
 
+    def when(self, seen: Tensor, count: int, level: str, pairs: bool) -> Tensor:
+        """Answers of the time puzzle from `count` frames of each unit, all at once or in pairs:
+        (N, count, frames) or (N, 2 P, frames); of a clip with cubes for frames."""
+        if level == "clip":
+            seen = mean_of(self.move(seen, self.frames), self.frames)  # (N K, width, 8, 8)
+            count = count // self.frames
+        together, rows = (2, 2 * len(pairs_of(count))) if pairs else (count, count)
+        seen = two(seen, count) if pairs else seen
+        if level == "clip":
+            found: Tensor = self.clip_time(pooled(self.slow(seen, together)))
+        else:
+            found = self.time(pooled(self.move(seen, together)))
+        return found.unflatten(0, (-1, rows))
+
+    def where(self, seen: Tensor, count: int, level: str) -> Tensor:
+        """Answers of the place puzzle from `count` frames of each unit."""
+        tiles = self.place if level == "cube" else self.clip_place
+        found: Tensor = tiles(self.still(mean_of(seen, count)))
+        return found
+
+    def times(self, x: Tensor, level: str) -> Tensor:
+        return self.when(self.see(x), x.shape[2], level, pairs=False)
+
+    def places(self, x: Tensor, level: str) -> Tensor:
+        return self.where(self.see(x), x.shape[2], level)
+
+    def both(self, x: Tensor, level: str) -> Logits:
+        seen, count = self.see(x), self.length(level)
+        return self.when(seen, count, level, self.pairs), self.where(seen, count, level)
+
     def cube(self, x: Tensor) -> Logits:
-        seen = self.see(x)
-        time = self.time(pooled(self.move(seen))).view(-1, self.frames, self.frames)
-        return time, self.place(self.still(mean_of(seen, self.frames)))
+        return self.both(x, "cube")
 
     def clip(self, x: Tensor) -> Logits:
-        seen = self.see(x)
-        cubes = self.slow(mean_of(self.move(seen), self.frames), self.clips)  # (N K, width, 8, 8)
-        time = self.clip_time(pooled(cubes)).view(-1, self.clips, self.clips)
-        return time, self.clip_place(self.still(mean_of(seen, self.length("clip"))))
+        return self.both(x, "clip")
+
+
+def two(seen: Tensor, count: int) -> Tensor:
+    """(N count, ...) to (N 2 P, ...): the moments pair by pair."""
+    of = torch.tensor(pairs_of(count), device=seen.device).flatten()
+    return last(seen.unflatten(0, (-1, count))[:, of].flatten(0, 1))
 
 
 def last(x: Tensor) -> Tensor:

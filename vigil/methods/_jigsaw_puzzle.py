@@ -41,20 +41,22 @@ def draw(
     x: Tensor,
     moments: int,
     *,
-    both: bool = False,
+    task: str = "one",
     static: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> Puzzle:
     """Puzzles of `x`: a half, drawn anew each time, is shuffled in time, the rest in place.
 
     moments  of the time puzzle: T frames of a cube, or K cubes of a clip
-    both     shuffle every one in time and in place
+    task     "one": as said; "both": every one in time and in place; "time", "place": that alone
     static   a cube whose first and last frame differ by less in every pixel has no order to find:
              it keeps its own, and is learned with that
     """
     n = len(x)
-    timed = torch.ones(n, dtype=torch.bool) if both else half(n, generator)
-    placed = timed if both else ~timed
+    every = torch.ones(n, dtype=torch.bool)
+    timed = {"both": every, "time": every, "place": ~every}.get(task)
+    timed = half(n, generator) if timed is None else timed
+    placed = every if task == "both" else ~timed
     place = torch.where(placed[:, None], permutations(n, 9, generator), torch.arange(9))
     order = torch.where(timed[:, None], permutations(n, moments, generator), torch.arange(moments))
     place, order, timed, placed = (part.to(x.device) for part in (place, order, timed, placed))

@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from math import isqrt
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Literal
 
-import numpy as np
 import torch
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vigil.errors import ModelError
-from vigil.methods._jigsaw_net import SIDE, FourHead, Lean, Level, PuzzleNet, WideBranch
+from vigil.methods._jigsaw_import import from_published as from_published
+from vigil.methods._jigsaw_memory import NormalAnswers, sheet
+from vigil.methods._jigsaw_net import (
+    SIDE,
+    TILES,
+    FourHead,
+    Lean,
+    Level,
+    PuzzleNet,
+    WideBranch,
+    pairs_of,
+)
 from vigil.methods._jigsaw_puzzle import as_input, draw, framed, grey
+from vigil.methods._jigsaw_reason import reason
 from vigil.methods.base import Method, Terms
 from vigil.records import Batch, Reason, Units, Window
 
 CHUNK = 32  # cubes scored at once: what fits a processor's cache
-CHANNELS = {"cube": ("spatial", "temporal"), "clip": ("clip_spatial", "clip_temporal")}
+CHANNELS: dict[str, tuple[str, str]] = {
+    "cube": ("spatial", "temporal"),
+    "clip": ("clip_spatial", "clip_temporal"),
+}
 LEVELS = {"frame": ("cube",), "clip": ("clip",), "frame,clip": ("cube", "clip")}
-TILE_NAMES = tuple(
-    f"{y} {x}" for y in ("upper", "middle", "lower") for x in ("left", "centre", "right")
-)
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -37,7 +47,10 @@ class JigsawConfig:
     answer: Literal["last", "centre"] = "last"  # what a clip answers for: its last cube's middle
     every: int = Field(default=1, ge=1)  # frames from one cube (or clip) to the next
     colour: bool = True
-    shuffle: Literal["one", "both"] = "one"  # in time or in place, or both at once
+    shuffle: Literal["one", "both", "time", "place"] = "one"  # way of a cube; the last two: alone
+    pieces: Literal["all", "pairs"] = "all"  # moments of a time puzzle shown at once
+    against: Literal["truth", "normal"] = "truth"  # what answers are held against when scoring
+    memory: int = Field(default=4000, ge=10)  # normal cubes whose answers are kept
     static: float = Field(default=0.2, ge=0, le=1)  # of the grey range: less is no motion
     flip: bool = True  # mirror every second cube in training
     rows: Literal["worst", "mean"] = "worst"  # of a puzzle, that its score tells
@@ -62,6 +75,13 @@ class JigsawConfig:
         if levels != "frame" and info.data.get("net") == "wide":
             raise ValueError("the network 'wide' knows cubes alone; take lean or fourhead")
         return levels
+
+    @field_validator("pieces")
+    @classmethod
+    def any_number(cls, pieces: str, info: ValidationInfo) -> str:
+        if pieces == "pairs" and info.data.get("net") != "lean":
+            raise ValueError("only the network 'lean' takes two moments as well as all")
+        return pieces
 
     @field_validator("frames")
     @classmethod
@@ -96,7 +116,8 @@ class Jigsaw(Method):
     differs from the paper: a lean network that sees all frames of a cube at once (net = "wide"
                  is the paper's); task and permutation drawn per visit, not by the sample's number;
                  border black at all times; channels on the scale of normal footage, in logarithms,
-                 before they are joined; no test label chooses anything
+                 before they are joined; no test label chooses anything. On request time puzzles of
+                 two moments, and answers held against those to normal cubes, not the truth
     cite         @inproceedings{wang2022jigsaw, title={Video Anomaly Detection by Solving Decoupled
                  Spatio-Temporal Jigsaw Puzzles}, author={Wang, Guodong and Wang, Yunhong and Qin,
                  Jie and Zhang, Dongming and Bao, Xiuguo and Huang, Di}, booktitle={ECCV},
@@ -114,11 +135,18 @@ class Jigsaw(Method):
         first = length - 1 - half if c.answer == "last" else length // 2
         places = {"cube": (c.frames, half), "clip": (length, first)}
         self.windows = {name: self.window(*places[name]) for name in LEVELS[c.levels]}
-        self.channels = {name: CHANNELS[name] for name in self.windows}
+        played = {"place": slice(0, 1), "time": slice(1, 2)}.get(c.shuffle, slice(2))
+        self.channels = {name: tuple(list(CHANNELS[name])[played]) for name in self.windows}
         self.lookahead = max(window.lookahead for window in self.windows.values())
         self.providers = {} if c.objects == "frame" else {"objects": c.objects}
         self.short_side, self.persist = c.short_side, c.persist
         self.net = self.network()
+        self.known = nn.ModuleDict()
+        if c.against == "normal":
+            for level in self.windows:
+                rows = len(self.right(level)) * self.moments(level)
+                sizes = dict(zip(CHANNELS[level], (TILES * TILES, rows), strict=True))
+                self.known[level] = NormalAnswers(sizes, c.memory)
 
     def window(self, length: int, first: int) -> Window:
         """Cubes of `length` frames that answer for `every` frames from `first` on."""
@@ -131,14 +159,61 @@ class Jigsaw(Method):
         c = self.config
         colours, clips = 3 if c.colour else 1, 1 if c.levels == "frame" else c.clips
         if c.net == "lean":
-            return Lean(colours, c.frames, clips, c.width)
+            return Lean(colours, c.frames, clips, c.width, c.pieces == "pairs")
         return {"wide": WideBranch, "fourhead": FourHead}[c.net](colours, c.frames, c.clips)
 
     def moments(self, level: str) -> int:
         """What the time puzzle of a level is made of: frames of a cube, cubes of a clip."""
         return int(self.config.clips if level == "clip" else self.config.frames)
 
+    def right(self, level: str) -> Tensor:
+        """(rows,) the right answer of each row of the time puzzle of an unshuffled unit."""
+        moments = self.moments(level)
+        if self.config.pieces == "pairs":
+            return torch.tensor(pairs_of(moments)).flatten()
+        return torch.arange(moments)
+
     # -- learning ------------------------------------------------------------------------------
+    def prepare(self, bags: Iterable[Units]) -> None:
+        """Keep normal cubes, whose answers scores are held against."""
+        if not self.known:
+            return
+        for level in self.known:
+            self.normal(level).forget()
+        for units in bags:
+            self.normal(units.window).take(units, self.coloured(units.x[units.window]))
+
+    def normal(self, level: str) -> NormalAnswers:
+        """The answers to normal cubes of a level."""
+        found = self.known[level]
+        assert isinstance(found, NormalAnswers)
+        return found
+
+    def train(self, mode: bool = True) -> Jigsaw:
+        if mode:
+            self.outdate()
+        return super().train(mode)
+
+    def set_tensors(self, state: Mapping[str, Tensor]) -> None:
+        super().set_tensors(state)
+        self.outdate()
+
+    def outdate(self) -> None:
+        """The answers in memory may be those of other weights."""
+        for level in self.known:
+            self.normal(level).fresh = False
+
+    def tensors(self) -> dict[str, Tensor]:
+        if not self.training:
+            self.renew()
+        return super().tensors()
+
+    @torch.no_grad()
+    def renew(self) -> None:
+        """Answers in memory are those of the weights as they are."""
+        for level in self.known:
+            self.normal(level).renew(partial(self.sheets, level=level))
+
     def loss(self, batch: Batch) -> Terms:
         """Mean cross-entropy over the rows of each puzzle of each level; chance is ln 9, ln T,
         ln K. A puzzle that nobody in the batch was drawn for has no term."""
@@ -154,13 +229,18 @@ class Jigsaw(Method):
         if c.flip and self.training:
             mirrored = (torch.rand(len(x)) < 0.5).to(x.device)
             x = torch.where(mirrored.view(-1, 1, 1, 1, 1), x.flip(-1), x)
-        puzzle = draw(x, self.moments(level), both=c.shuffle == "both", static=c.static)
-        time, place = Level(self.net, level)(as_input(puzzle.x))
+        pairs = c.pieces == "pairs"  # alone, what stands still may be anywhere in time
+        static = 0.0 if pairs else c.static
+        puzzle = draw(x, self.moments(level), task=c.shuffle, static=static)
         terms = {}
         if puzzle.placed.any():
-            terms[spatial] = rows_loss(place[puzzle.placed], puzzle.place[puzzle.placed])
+            place = self.net.places(as_input(puzzle.x[puzzle.placed]), level)
+            terms[spatial] = rows_loss(place, puzzle.place[puzzle.placed])
         if puzzle.timed.any():
-            terms[temporal] = rows_loss(time[puzzle.timed], puzzle.time[puzzle.timed])
+            shown, order = puzzle.x[puzzle.timed], puzzle.time[puzzle.timed]
+            if pairs:
+                shown, order = shown[:, : 2 * (shown.shape[1] // order.shape[1])], order[:, :2]
+            terms[temporal] = rows_loss(self.net.times(as_input(shown), level), order)
         return terms
 
     def coloured(self, pixels: Tensor) -> Tensor:
@@ -173,18 +253,39 @@ class Jigsaw(Method):
     # -- scoring -------------------------------------------------------------------------------
     def score(self, units: Units) -> dict[str, Tensor]:
         """How badly the unshuffled cube fits together, (N,) a channel."""
-        time, place = self.odds(units)
-        spatial, temporal = CHANNELS[units.window]
-        return {spatial: self.told(place), temporal: self.told(time)}
+        level = units.window
+        if self.config.against == "truth":
+            time, place = self.odds(units)
+            told = dict(zip(CHANNELS[level], (self.told(place), self.told(time)), strict=True))
+            return {name: told[name] for name in self.channels[level]}
+        self.renew()
+        sheets = self.sheets(self.coloured(units.x[level]), level)
+        return {name: self.normal(level).far(name, sheets[name]) for name in self.channels[level]}
 
-    def odds(self, units: Units) -> tuple[Tensor, Tensor]:
-        """-log of the probability of the right answer for each moment (N, M), each tile (N, 9)."""
+    def answers(self, cubes: Tensor, level: str) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of all answers to the unshuffled cubes (N, T, C, 64, 64) uint8: time
+        (N, rows, M), place (N, 9, 9)."""
         found = []
-        for pixels in units.x[units.window].split(CHUNK):
-            logits = self.run(units.window, as_input(framed(self.coloured(pixels))))
-            found.append([right_odds(part) for part in logits])
+        device = next(self.parameters()).device
+        for part in cubes.split(CHUNK):
+            logits = self.run(level, as_input(framed(part.to(device))))
+            found.append([answer.float().log_softmax(2) for answer in logits])
         time, place = (torch.cat(parts) for parts in zip(*found, strict=True))
         return time, place
+
+    def sheets(self, cubes: Tensor, level: str) -> dict[str, Tensor]:
+        """Whole answers of each channel as rows (N, D)."""
+        time, place = self.answers(cubes, level)
+        return dict(zip(CHANNELS[level], (sheet(place), sheet(time)), strict=True))
+
+    def odds(self, units: Units) -> tuple[Tensor, Tensor]:
+        """-log of the probability of the right answer for each row of the time puzzle (N, rows),
+        each tile (N, 9)."""
+        level = units.window
+        time, place = self.answers(self.coloured(units.x[level]), level)
+        right = self.right(level).to(time.device)
+        odds = -time.gather(2, right.expand(len(time), -1)[..., None])[..., 0]
+        return odds, -place.diagonal(dim1=1, dim2=2)
 
     def told(self, odds: Tensor) -> Tensor:
         """(N, rows) to (N,): of the worst row, or of all."""
@@ -197,28 +298,16 @@ class Jigsaw(Method):
         and what moves at that moment, each as far as its puzzle is to blame."""
         with torch.no_grad():
             time, place = self.odds(units)
-        pixels = units.x[units.window]
-        return [self.reason(pixels[n], time[n], place[n], units.window) for n in range(len(units))]
-
-    def reason(self, cube: Tensor, time: Tensor, place: Tensor, level: str) -> Reason:
-        """Of one cube (T, 3, 64, 64) and its odds (M,), (9,)."""
-        spatial, temporal = CHANNELS[level]
-        tile, moment = int(place.argmax()), int(time.argmax())
-        step = len(cube) // len(time)  # frames of a moment
-        at = moment * step + step // 2
-        near = cube[[max(at - 1, 0), min(at + 1, len(cube) - 1)]].float()
-        moved = (near - cube[at].float()).abs().mean((0, 1))  # (64, 64)
-        tiles = framed(F.interpolate(place.view(1, 1, 3, 3), size=SIDE)[0, 0])
-        share = place.max() / (place.max() + time.max()).clamp_min(1e-9)
-        heat = share * whole(tiles) + (1 - share) * whole(moved)
-        return Reason(
-            heat=heat.numpy(force=True),
-            parts={
-                f"{spatial}: tile {TILE_NAMES[tile]}": float(self.told(place[None])),
-                f"{temporal}: moment {moment + 1} of {len(time)}": float(self.told(time[None])),
-            },
-            pictures={"seen": shown(cube[len(cube) // 2]), "out of place": shown(cube[at])},
-        )
+            scores = self.score(units)
+        pixels, right = units.x[units.window], self.right(units.window).to(time.device)
+        count, level = self.moments(units.window), CHANNELS[units.window]
+        moments = torch.stack([time[:, right == m].mean(1) for m in range(count)], 1)  # (N, M)
+        return [
+            reason(
+                pixels[n], moments[n], place[n], {k: float(v[n]) for k, v in scores.items()}, level
+            )
+            for n in range(len(units))
+        ]
 
     def networks(self) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
         colours = 3 if self.config.colour else 1
@@ -231,49 +320,3 @@ class Jigsaw(Method):
 def rows_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy over the rows of (n, M, M) with labels (n, M), in float32."""
     return F.cross_entropy(logits.float().flatten(0, 1), labels.flatten())
-
-
-def right_odds(logits: Tensor) -> Tensor:
-    """(n, M, M) to (n, M): -log of the probability that row m gives to m, float32."""
-    return -logits.float().log_softmax(2).diagonal(dim1=1, dim2=2)
-
-
-def whole(heat: Tensor) -> Tensor:
-    """Scaled so that the highest is 1."""
-    return heat / heat.max().clamp_min(1e-9)
-
-
-def shown(picture: Tensor) -> np.ndarray:
-    """(3, h, w) to (h, w, 3) uint8."""
-    return picture.permute(1, 2, 0).numpy(force=True)
-
-
-def from_published(
-    state: Mapping[str, Tensor], keys: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Config keys and own tensors from a state dict of the paper's network or of the four-head."""
-
-    def side(key: str) -> int:
-        return isqrt(len(state[f"{key}.weight"]))
-
-    facts: dict[str, Any]
-    if {"model.0.weight", "classifier_1.2.weight"} <= set(state):
-        first, facts = state["model.0.weight"], {"net": "wide", "levels": "frame"}
-        facts["frames"] = side("classifier_1.2")
-    elif {"backbone.0.weight", "clip_temp_classifier.3.weight"} <= set(state):
-        first, facts = state["backbone.0.weight"], {"net": "fourhead", "levels": "frame,clip"}
-        facts["frames"] = side("frame_temp_classifier.3")
-        facts["clips"] = side("clip_temp_classifier.3")
-    else:
-        raise ModelError(
-            f"no network of jigsaw: found {sorted(state)[:8]}, expected model.0.weight and "
-            "classifier_1.2.weight, or backbone.0.weight and clip_temp_classifier.3.weight"
-        )
-    facts["colour"] = first.shape[1] == 3
-    # the wide network saw RoIAlign's cubes of objects, the four-head one squeezed whole frames
-    seen = {"objects": "frame"} if facts["net"] == "fourhead" else {"crop": "roi"}
-    given = {**seen, **facts, **keys}
-    if any(given[key] != facts[key] for key in facts if key != "levels"):
-        wrong = {key: facts[key] for key in facts if given[key] != facts[key]}
-        raise ModelError(f"these weights are of {wrong}")
-    return given, {f"net.{key}": value for key, value in state.items()}

@@ -58,8 +58,8 @@ class MamaConfig:
 class Mama(Method):
     """Predicts each frame from the four before it; what is not as predicted is anomalous.
 
-    sees         five frames, squashed to a square; optical flow and a segmentation of the first
-                 four (either may be "none")
+    sees         four frames and one later, squashed to a square; optical flow and a segmentation of
+                 the four (either may be "none")
     learns from  normal video: squared error, gradients, a judge of patches; and features made
                  from frames are drawn to those of flow and labels, away from the frames' own
     score        error: minus the PSNR of the prediction; place: the same of its worst place, if
