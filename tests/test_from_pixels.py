@@ -233,7 +233,7 @@ def test_page_of_mama(frames: Path) -> None:
     assert len(measured) == 6 and all("micro_auc" in out for out in measured.values())
     rows = table("models/g_best", "ucsd-ped2", "--root", "data/ped2")
     assert {channel for channel, _, _ in rows} == {"score", "error", "motion", "label"}
-    # the import takes what engine is fastest here; with one in bfloat16, frames are half a level off
+    # the import takes the engine that is fastest here, which may count in bfloat16
     assert rows["error", "raw", "all"] == pytest.approx(auc_of_generator(frames), abs=0.03)
     assert "damage" in measured["vigil evaluate models/a_best ucsd-ped2 --root data/ped2"]
     theirs, ours = bundle.load("models/g_best").method, bundle.load("runs/on-theirs").method
