@@ -1,6 +1,6 @@
 """Backbones under each engine: plain float32 torch against the runner that Vigil chooses.
 
-    python benchmarks/engines.py [--only r3d-18] [--seconds 20] [--threads 1] [--int8]
+    python benchmarks/engines.py [--only jigsaw-wide] [--seconds 20] [--threads 1] [--int8]
 
 All sides of a network are measured in turns in one run, forward and backward, after at least two
 seconds of warm-up; figures are medians, in wall and in CPU seconds of a call. The rival beside
@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import math
 import platform
 import statistics
 import time
@@ -25,30 +26,43 @@ import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import openvino
 import torch
 from torch import Tensor, nn
 
-from vigil import plugins
+from vigil import fitting, plugins
 from vigil.features import engines
 from vigil.features.engines import cpu_facts, example_clips, parity, runner
 
 NAMES = {  # batch
     "c3d": 1, "i3d-inception": 1, "r3d-18": 1, "s3d": 1, "mvit-v2-s": 1, "swin3d-t": 1,
-    "clip-vit-b-32": 16,
+    "clip-vit-b-32": 16, "clip-vit-l-14": 1, "clip-vit-l-14-x16": 16,
+    "jigsaw-wide": 32, "unet-256": 1,
 }  # fmt: skip
+METHODS: dict[str, tuple[str, dict[str, Any], str]] = {  # method, keys, which of its networks
+    "jigsaw-wide": ("jigsaw", {"net": "wide", "levels": "frame"}, "cube"),
+    "unet-256": ("mama", {"features": False, "flow": "none", "segmentation": "none"}, "generator"),
+}  # the trunk as published; the plain U-Net of Liu et al. 2018, four frames to the next
 SHIFT = 2.0  # of what batch norms give, in standard deviations
 SIDE = 2048  # of the matrices
 Call = Callable[[], object]
 
 
 def built(name: str) -> tuple[nn.Module, list[tuple[Tensor]]]:
-    """The network with random weights, and 8 clips, or a batch of pictures twice."""
-    kind, batch = plugins.find("backbones", name), NAMES[name]
+    """The network with random weights, and 8 clips, or a batch of inputs twice."""
+    batch = NAMES[name]
     torch.manual_seed(0)
-    net = kind().build().eval()
-    clips = example_clips((3, kind.frames, *kind.size), 8 if batch == 1 else 2 * batch)
+    if name in METHODS:
+        method, keys, part = METHODS[name]
+        net, (example,) = fitting.method(method, **keys).networks()[part]
+        shape = tuple(example.shape[1:])
+    else:
+        kind = plugins.find("backbones", name.removesuffix(f"-x{batch}"))
+        net, shape = kind().build(), (3, kind.frames, *kind.size)
+    net = net.eval()
+    clips = example_clips(shape, 8 if batch == 1 else 2 * batch)
     if batch > 1:
         rows = torch.cat([clip[0] for clip in clips])
         clips = [(part,) for part in rows.split(batch)]
@@ -82,7 +96,7 @@ def sides(
 ) -> tuple[dict[str, Call], dict[str, float | str], engines.Runner]:
     """What is measured; the parity of each, or why it cannot run; the runner chosen."""
     task, clip = engines.Task.of(net, list(clips), threads), clips[0][0]
-    chosen = runner(net, list(clips), threads=threads)
+    chosen = runner(net, list(clips), threads=threads, limit=math.inf)
     calls: dict[str, Call] = {
         "eager torch float32": lambda: net(clip),
         "openvino own bf16": openvino_own(net, clip, threads),
@@ -157,7 +171,6 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.set_grad_enabled(False)
-    engines.LIMIT = float("inf")
     warnings.simplefilter("ignore")
     cases = json.loads(options.out.read_text())["cases"] if options.out.exists() else {}
     for name in options.only:

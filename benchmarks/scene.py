@@ -68,7 +68,7 @@ def main() -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
     found = {
         "threads": torch.get_num_threads(), "processor": processor(), "torch": torch.__version__,
-        "load": round(os.getloadavg()[0], 2), "step": step(args.rounds),
+        "load": round(os.getloadavg()[0], 2), "step": step(args.rounds), "curve": curve(),
         "loading": loading(args.rounds), "live": live(),
     }  # fmt: skip
     text = json.dumps(found, indent=1)
@@ -131,6 +131,48 @@ def step(rounds: int) -> dict[str, Any]:
         "bf16": paired(ours(torch.bfloat16), rival, rounds),
         "float32": paired(ours(None), rival, max(rounds // 2, 2)),
     }
+
+
+def curve(steps: int = 30) -> dict[str, Any]:
+    """Losses of both from the same weights on the same batches, without dropout."""
+    torch.manual_seed(0)
+    net, methods = Plain().train(), {}
+    for layer in net.modules():
+        if isinstance(layer, nn.Dropout):
+            layer.p = 0.0
+        elif isinstance(layer, nn.MultiheadAttention):
+            layer.dropout = 0.0
+    for precision in (torch.float32, torch.bfloat16):
+        methods[precision] = Scene(like=0, dropout=0.0)
+        methods[precision].net.load_state_dict({own(k): v for k, v in net.state_dict().items()})
+        methods[precision].scenes = ("01", "06", "10", "12")
+        methods[precision].prepare([])
+    adam = torch.optim.Adam(net.parameters(), 1e-4)
+    optimizers = {precision: method.optimizers() for precision, method in methods.items()}
+    scene, worst = torch.arange(SCENES).repeat_interleave(4), dict.fromkeys(methods, 0.0)
+    for _ in range(steps):
+        x = torch.randn(len(scene), LONG, DIM) * 0.5 + scene[:, None, None] * 0.1
+        adam.zero_grad()
+        rebuilt, feature = net(x)
+        loss = 2 * F.mse_loss(rebuilt, x) + plain_contrast(feature, scene)
+        loss.backward()
+        adam.step()
+        for precision, method in methods.items():
+            batch = Batch(x={"rows": x[:, :, None]}, scene=scene)
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision is torch.bfloat16):
+                terms = method.train().fit_step(batch, optimizers[precision], Tensor.backward)
+            apart = abs(float(sum(terms.values()).detach() / loss.detach()) - 1)
+            worst[precision] = max(worst[precision], apart)
+    return {"steps": steps, "last": round(float(loss.detach()), 4),
+            "apart": {str(k)[6:]: float(f"{v:.1e}") for k, v in worst.items()}}  # fmt: skip
+
+
+def own(key: str) -> str:
+    """The name that `scene` gives to a tensor of `Plain`."""
+    names = {"position": "pos_embedding", "down": "proj_to_latent", "up": "recon_to_org",
+             "out": "output_proj"}  # fmt: skip
+    first, dot, rest = key.partition(".")
+    return names.get(first, first) + dot + rest
 
 
 def loading(rounds: int) -> dict[str, Any]:

@@ -38,6 +38,7 @@ from vigil.features.local_net import (
 )
 from vigil.features.objects import clip
 from vigil.features.onnx_net import OnnxInput, OnnxNet, open_onnx, read_onnx
+from vigil.features.quick_net import Dtype, Engine, quickened, under
 from vigil.records import Video
 
 
@@ -192,12 +193,16 @@ def to_video(boxes: np.ndarray, image: np.ndarray, video: Video) -> np.ndarray:
 @dataclass(frozen=True, config=STRICT)
 class DetectorSettings:
     """keep: names of COCO classes, empty = all; score: least score (the library's own least, 0.05
-    for most, stands before it); most: boxes of a frame; device: where the network runs."""
+    for most, stands before it); most: boxes of a frame; device: where the network runs; engine,
+    dtype: under what its trunk runs (quick_net.py), chosen for each size of video. What follows
+    the trunk returns as many boxes as there are, which no engine is judged on: plain torch."""
 
     keep: tuple[str, ...] = ()
     score: Annotated[float, Field(ge=0, le=1)] = 0.5
     most: Annotated[int, Field(ge=1, le=10000)] = 100
     device: str = "cpu"
+    engine: Engine = "torch"
+    dtype: Dtype = "auto"
 
 
 class TorchvisionDetector(LocalNet):
@@ -243,10 +248,9 @@ class TorchvisionDetector(LocalNet):
 
     def look(self, image: np.ndarray) -> Found:
         """What the detector sees in one RGB frame (H, W, 3) uint8; boxes in pixels of it."""
-        net = self.ready()
-        device = next(net.parameters()).device
+        device = next(self.ready().parameters()).device
         with torch.inference_mode():
-            (out,) = net([pixels(image, device)])
+            (out,) = self.quick([pixels(image, device)])
         found = Found(*(out[key].numpy(force=True) for key in ("boxes", "scores", "labels")))
         sure = found.scores >= self.settings.score
         if self.settings.keep:
@@ -265,6 +269,8 @@ class TorchvisionDetector(LocalNet):
     def adopt(self, state: Mapping[str, Tensor], where: str) -> None:
         self.labels = self.kept_labels()
         super().adopt(state, where)
+        net: Any = self.net
+        self.quick = quickened(net, {"backbone": under(net.backbone, self.settings)})
 
     def start(self, video: Video, fps: float) -> Tracker:
         self.ready()

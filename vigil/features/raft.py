@@ -9,18 +9,20 @@ the earlier frame.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from vigil.features.base import Tracker
 from vigil.features.flow import Pairs
 from vigil.features.local_net import STRICT, LocalNet, pixels
+from vigil.features.quick_net import Dtype, Engine, under
 from vigil.records import Frame, Video
 
 MULTIPLE, SMALLEST = 8, 128  # sides that the network takes, in pixels
@@ -29,11 +31,26 @@ MULTIPLE, SMALLEST = 8, 128  # sides that the network takes, in pixels
 @dataclass(frozen=True, config=STRICT)
 class RaftSettings:
     """updates: how often the estimate is refined; trail_s: seconds of running mean along the path
-    of what moves (0 = none); device: where the network runs."""
+    of what moves (0 = none); device: where the network runs; engine, dtype: under what
+    (quick_net.py), chosen for each size of video."""
 
     updates: Annotated[int, Field(ge=1, le=100)] = 12
     trail_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     device: str = "cpu"
+    engine: Engine = "torch"
+    dtype: Dtype = "auto"
+
+
+class Refined(nn.Module):
+    """Two images (B, 3, H, W) each to the last estimate, (B, 2, H, W)."""
+
+    def __init__(self, net: nn.Module, updates: int) -> None:
+        super().__init__()
+        self.net, self.updates = net, updates
+
+    def forward(self, before: Tensor, now: Tensor) -> Tensor:
+        found: Tensor = self.net(before, now, num_flow_updates=self.updates)[-1]
+        return found
 
 
 class Raft(LocalNet):
@@ -47,6 +64,11 @@ class Raft(LocalNet):
 
         return get_model(self.name.replace("-", "_"), weights=None)
 
+    def adopt(self, state: Mapping[str, Tensor], where: str) -> None:
+        super().adopt(state, where)
+        assert self.net is not None
+        self.refined = under(Refined(self.net, self.settings.updates).eval(), self.settings)
+
     def between(self, before: np.ndarray, now: np.ndarray) -> np.ndarray:
         """Two RGB frames (H, W, 3) uint8 to (2, H, W) float32: dx, dy in pixels."""
         net = self.ready()
@@ -54,7 +76,7 @@ class Raft(LocalNet):
         (height, width), pair = before.shape[:2], (before, now)
         one, two = (padded(pixels(image, device) * 2 - 1) for image in pair)
         with torch.inference_mode():
-            flow = net(one, two, num_flow_updates=self.settings.updates)[-1]  # (1, 2, H', W')
+            flow = self.refined(one, two)  # (1, 2, H', W')
         return np.ascontiguousarray(flow[0, :, :height, :width].numpy(force=True))
 
     def start(self, video: Video, fps: float) -> Tracker:

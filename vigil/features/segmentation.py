@@ -25,6 +25,7 @@ from vigil.features.backbone import squash
 from vigil.features.base import Tracker
 from vigil.features.local_net import STRICT, EachFrame, LocalNet
 from vigil.features.objects import Blobs, Foreground
+from vigil.features.quick_net import Dtype, Engine, under
 from vigil.records import Video
 
 CLASSES, GRID = 21, 32
@@ -38,10 +39,24 @@ STD = np.array([0.229, 0.224, 0.225], np.float32)
 class SegmentationSettings:
     """colours: "imagenet" = RGB, normalised as the network was trained; "signed-bgr" = BGR in
     -1..1, as Making Anomalies More Anomalous fed it (its released weights need that); device:
-    where the network runs."""
+    where the network runs; engine, dtype: under what (quick_net.py)."""
 
     colours: Literal["imagenet", "signed-bgr"] = "imagenet"
     device: str = "cpu"
+    engine: Engine = "torch"
+    dtype: Dtype = "auto"
+
+
+class Logits(nn.Module):
+    """DeepLab up to its grid: (B, 3, side, side) to (B, 21, 32, 32)."""
+
+    def __init__(self, net: Any) -> None:
+        super().__init__()
+        self.backbone, self.classifier = net.backbone, net.classifier
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.classifier(self.backbone(x)["out"])
+        return found
 
 
 class DeepLab(LocalNet):
@@ -62,9 +77,13 @@ class DeepLab(LocalNet):
     def own_keys(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {k: v for k, v in state.items() if not k.startswith("aux_classifier.")}
 
+    def adopt(self, state: Mapping[str, Tensor], where: str) -> None:
+        super().adopt(state, where)
+        self.logits = under(Logits(self.net).eval(), self.settings)
+
     def look(self, image: np.ndarray) -> np.ndarray:
         """One RGB frame (H, W, 3) uint8 to logits (21, 32, 32) float16."""
-        net: Any = self.ready()
+        net = self.ready()
         small = squash(image, (self.side, self.side))  # (side, side, 3) 0..255
         if self.settings.colours == "imagenet":
             x = (small / 255 - MEAN) / STD
@@ -73,7 +92,7 @@ class DeepLab(LocalNet):
         one = torch.tensor(np.ascontiguousarray(x.transpose(2, 0, 1)[None]))  # (1, 3, side, side)
         with torch.inference_mode():
             one = one.to(next(net.parameters()).device)
-            logits = net.classifier(net.backbone(one)["out"])  # (1, 21, 32, 32)
+            logits = self.logits(one)  # (1, 21, 32, 32)
         return halved(logits[0].numpy(force=True))
 
     def start(self, video: Video, fps: float) -> Tracker:
