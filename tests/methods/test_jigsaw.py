@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -198,6 +199,24 @@ def test_the_worst_row_decides() -> None:
     np.testing.assert_allclose((-method.told(odds)).exp(), np.diagonal(rows, 0, 1, 2).min(1), 1e-4)
 
 
+def test_things_that_the_edge_cuts_have_no_say() -> None:
+    box = [
+        [0, 50, 20, 90],
+        [30, 50, 60, 90],
+        [330, 50, 358, 90],
+        [30, 0, 60, 40],
+        [30, 210, 60, 239],
+    ]
+    seen = replace(units(cubes(5)), box=np.array(box, np.float32), size=(240, 360))
+    torch.manual_seed(0)
+    plain, method = Jigsaw(**SMALL).eval(), Jigsaw(**SMALL, whole=True).eval()
+    method.load_state_dict(plain.state_dict())
+    for name, value in method.score(seen).items():
+        wanted = plain.score(seen)[name]
+        assert (wanted > 0).all() and torch.equal(value[1], wanted[1])
+        assert value[[0, 2, 3, 4]].tolist() == [0] * 4
+
+
 def test_one_cube_is_one_puzzle_and_the_loss_is_finite() -> None:
     method = Jigsaw(**SMALL)
     found = set()
@@ -380,6 +399,7 @@ def test_answers_in_memory_follow_the_weights_and_travel_with_them() -> None:
         ({"net": "wide", "levels": "frame,clip"}, "'levels': .*cubes alone"),
         ({"net": "wide", "pieces": "pairs"}, "'pieces': .*only the network 'lean'"),
         ({"objects": "detector"}, "'objects': .*say which"),
+        ({"objects": "frame", "whole": True}, "'whole': .*cuts everything"),
         ({"every": 5}, "'every': .*no score"),
         ({"levels": "views"}, "'levels'"),
     ],

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Literal
 
+import numpy as np
 import torch
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
@@ -29,6 +30,7 @@ from vigil.methods._jigsaw_reason import reason
 from vigil.methods.base import Method, Terms
 from vigil.records import Batch, Reason, Units, Window
 
+EDGE = 0.01  # picture heights from the edge: a thing that comes so near is cut by it
 CHUNK = 32  # cubes scored at once: what fits a processor's cache
 CHANNELS: dict[str, tuple[str, str]] = {
     "cube": ("spatial", "temporal"),
@@ -55,6 +57,7 @@ class JigsawConfig:
     flip: bool = True  # mirror every second cube in training
     rows: Literal["worst", "mean"] = "worst"  # of a puzzle, that its score tells
     scale: Literal["log", "probability"] = "log"  # of the scores
+    whole: bool = False  # things that the picture's edge cuts have no say
     persist: float = Field(
         default=0.25, ge=0, validate_default=True
     )  # seconds over which a thing's scores are averaged
@@ -75,6 +78,13 @@ class JigsawConfig:
         if levels != "frame" and info.data.get("net") == "wide":
             raise ValueError("the network 'wide' knows cubes alone; take lean or fourhead")
         return levels
+
+    @field_validator("whole")
+    @classmethod
+    def has_things(cls, whole: bool, info: ValidationInfo) -> bool:
+        if whole and info.data.get("objects") == "frame":
+            raise ValueError("with objects=frame the picture's edge cuts everything")
+        return whole
 
     @field_validator("pieces")
     @classmethod
@@ -257,10 +267,13 @@ class Jigsaw(Method):
         if self.config.against == "truth":
             time, place = self.odds(units)
             told = dict(zip(CHANNELS[level], (self.told(place), self.told(time)), strict=True))
-            return {name: told[name] for name in self.channels[level]}
-        self.renew()
-        sheets = self.sheets(self.coloured(units.x[level]), level)
-        return {name: self.normal(level).far(name, sheets[name]) for name in self.channels[level]}
+        else:
+            self.renew()
+            sheets = self.sheets(self.coloured(units.x[level]), level)
+            known = self.normal(level)
+            told = {name: known.far(name, sheets[name]) for name in self.channels[level]}
+        judged = ~cut_off(units) if self.config.whole else torch.ones(len(units), dtype=torch.bool)
+        return {name: told[name] * judged.to(told[name].device) for name in self.channels[level]}
 
     def answers(self, cubes: Tensor, level: str) -> tuple[Tensor, Tensor]:
         """Log-probabilities of all answers to the unshuffled cubes (N, T, C, 64, 64) uint8: time
@@ -320,3 +333,11 @@ class Jigsaw(Method):
 def rows_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy over the rows of (n, M, M) with labels (n, M), in float32."""
     return F.cross_entropy(logits.float().flatten(0, 1), labels.flatten())
+
+
+def cut_off(units: Units) -> Tensor:
+    """(N,) bool: boxes that come within `EDGE` of a picture's edge, in picture heights; how large
+    such a thing is, and how it moves, cannot be told."""
+    (height, width), box = units.size, torch.from_numpy(np.asarray(units.box, np.float32))
+    far = torch.tensor([width, height]) - EDGE * height
+    return (box[:, :2] <= EDGE * height).any(1) | (box[:, 2:4] >= far).any(1)
