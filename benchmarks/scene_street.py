@@ -1,9 +1,11 @@
 """What knowing the scene brings: `scene` and `scene-memory` on the same vehicle, here and there.
 
     vigil data make street --out data
-    python benchmarks/scene_street.py --root data --features rows --make given --seeds 5
+    python benchmarks/scene_street.py --root data --features rows --make given --steps 300 \\
+        --lr 1e-3 --set latent=8
     vigil extract street --root data --backbone pixels --out pixels
-    python benchmarks/scene_street.py --root data --features pixels --set standardise=true
+    python benchmarks/scene_street.py --root data --features pixels --steps 200 --batch 24 \\
+        --set standardise=true hop=8
 
 In `street` a vehicle is normal on the road and abnormal on the walkway. Measured is the micro AUC
 of its frames there, against the normal frames of all scenes, of the walkway alone, and of the road

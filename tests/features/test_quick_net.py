@@ -36,7 +36,7 @@ def weights(provider: RaftSmall | DeepLabMobile, folder: Path, gain: float) -> P
 
 
 def test_segmentation_is_the_same_under_an_engine(tmp_path: Path) -> None:
-    pytest.importorskip("openvino")
+    pytest.importorskip("openvino", reason="the engine that is compared")
     file = weights(DeepLabMobile(), tmp_path, 1.5)
     plain, fast = DeepLabMobile(file), DeepLabMobile(file, **FAST)
     wanted, found = plain.look(IMAGE), fast.look(IMAGE)
@@ -46,7 +46,7 @@ def test_segmentation_is_the_same_under_an_engine(tmp_path: Path) -> None:
 
 
 def test_flow_is_the_same_under_an_engine(tmp_path: Path) -> None:
-    pytest.importorskip("openvino")
+    pytest.importorskip("openvino", reason="the engine that is compared")
     file = weights(RaftSmall(), tmp_path, 1.0)
     plain, fast = RaftSmall(file, updates=2), RaftSmall(file, updates=2, **FAST)
     plain.ready(), fast.ready()
@@ -57,7 +57,7 @@ def test_flow_is_the_same_under_an_engine(tmp_path: Path) -> None:
 
 
 def test_boxes_are_the_same_with_the_trunk_under_an_engine(tmp_path: Path) -> None:
-    pytest.importorskip("openvino")
+    pytest.importorskip("openvino", reason="the engine that is compared")
     torch.manual_seed(0)
     file = tmp_path / "weights.safetensors"
     save_file(SSDLite().build().state_dict(), file)
