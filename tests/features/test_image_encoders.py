@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -52,25 +53,36 @@ def check_bfloat16(net: nn.Module, x: Tensor, row: Tensor, limit: float) -> None
 
 
 # -- CLIP ----------------------------------------------------------------------------------------
-@pytest.fixture(scope="module")
-def clip_b32() -> nn.Module:
-    """The library's whole CLIP ViT-B/32, seeded; weights rounded to half as OpenAI's are."""
+def library_clip(name: str) -> nn.Module:
+    """The library's whole CLIP, seeded; weights rounded to half as OpenAI's are."""
     torch.manual_seed(1)
-    net = open_clip.create_model("ViT-B-32-quickgelu", pretrained=None).eval()
+    net = open_clip.create_model(CLIP[name][0], pretrained=None).eval()
     return net.half().float()
 
 
-def test_clip_rows_are_the_library_projected_tokens(clip_b32: nn.Module, tmp_path: Path) -> None:
-    own = backbone("clip-vit-b-32")
-    state = {key: value.half() for key, value in clip_b32.state_dict().items()}
+@pytest.fixture(scope="module")
+def clip_b32() -> nn.Module:
+    return library_clip("clip-vit-b-32")
+
+
+LARGE = pytest.mark.skipif("VIGIL_LARGE" not in os.environ, reason="5 GB: set VIGIL_LARGE=1")
+
+
+@pytest.mark.parametrize(
+    "name", ["clip-vit-b-32", "clip-vit-b-16", pytest.param("clip-vit-l-14", marks=LARGE)]
+)
+def test_clip_rows_are_the_library_projected_tokens(name: str, tmp_path: Path) -> None:
+    own, whole = backbone(name), library_clip(name)
+    state = {key: value.half() for key, value in whole.state_dict().items()}
     net = through_file(own, {**state, "input_resolution": torch.tensor(224)}, tmp_path / "w.pt")
     x = frames(own)
     with torch.no_grad():
-        expected = clip_b32.encode_image(x[:, :, 0], normalize=False)
+        expected = whole.encode_image(x[:, :, 0], normalize=False)
     row = net(x)
-    assert row.shape == (3, 512)
+    assert row.shape == (3, own.dim)
     torch.testing.assert_close(row, expected, rtol=0, atol=1e-6)  # measured: 0
-    check_bfloat16(net, x, row, 0.02)  # measured: 0.009
+    if name == "clip-vit-b-32":
+        check_bfloat16(net, x, row, 0.02)  # measured: 0.009
 
 
 def test_clip_reads_the_bare_tower_too(clip_b32: nn.Module) -> None:

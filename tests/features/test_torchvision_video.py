@@ -29,8 +29,7 @@ PRESETS = {
 }  # fmt: skip
 DIMS = dict(zip(NAMES, (512, 512, 512, 1024, 768, 768, 1024, 768), strict=True))
 # (T, H, W) to run a net on: its own, but Swin's, which takes any and is slow
-SHAPES = {"swin3d-t": (8, 64, 96)}
-RUN = ["r3d-18", "mc3-18", "r2plus1d-18", "s3d", "swin3d-t", "mvit-v2-s"]
+SHAPES = {f"swin3d-{size}": (8, 64, 96) for size in "tsb"}
 
 
 def backbone(name: str, crops: int = 1) -> TorchvisionVideo:
@@ -120,7 +119,7 @@ def test_keys_and_dimension_fit_without_weights(name: str) -> None:
     assert given == expected and len(given) == len(whole.state_dict()) - 2
 
 
-@pytest.mark.parametrize("name", RUN)
+@pytest.mark.parametrize("name", NAMES)
 def test_features_are_those_before_the_library_head(name: str, tmp_path: Path) -> None:
     own, library, x = backbone(name), library_net(name), small_clip(name)
     file = tmp_path / "published.pth"
