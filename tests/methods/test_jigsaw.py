@@ -391,6 +391,33 @@ def test_answers_in_memory_follow_the_weights_and_travel_with_them() -> None:
         Jigsaw(**keys).eval().score(units(x))
 
 
+def test_answers_are_held_against_those_of_boxes_of_the_same_shape() -> None:
+    keys = {**PAIRS, "levels": "frame", "against": "normal", "memory": 40, "shuffle": "time"}
+    plain, method = Jigsaw(**keys).eval(), Jigsaw(**keys, shape=5).eval()
+    method.net.load_state_dict(plain.net.state_dict())
+    x, size = cubes(30, 5), (100, 200)
+    box = np.tile(np.array([[10, 10, 20, 30]], np.float32), (30, 1))
+    normal = replace(units(x), box=box, size=size)
+    for one in (plain, method):
+        one.prepare([replace(normal, box=normal.box)])
+    odd = box[:3] + np.array([[0, 0, 0, 0], [0, 0, 10, 20], [0, 0, 10, 0]], np.float32)
+    asked = replace(units(cubes(3, 5, seed=7)), box=odd, size=size)
+    with torch.no_grad():
+        by_answer = plain.score(asked)["temporal"].double().square()
+        told = method.score(asked)["temporal"].double().square()
+    log2 = np.log(2) ** 2  # twice as high and wide; twice as wide and no higher
+    apart = 25 * torch.tensor([0.0, log2, log2], dtype=torch.float64)
+    rows = torch.cdist(method.sheets(method.coloured(asked.x["cube"]), "cube")["temporal"],
+                       plain.known["cube"].temporal).double()  # fmt: skip
+    wanted = (rows.square() + apart[:, None]).sqrt().sort(1).values[:, :3].mean(1).square()
+    torch.testing.assert_close(told, wanted, rtol=1e-4, atol=1e-4)
+    assert (told[1:] > by_answer[1:]).all()
+    other = Jigsaw(**keys, shape=5)
+    other.set_tensors(method.tensors())
+    with torch.no_grad():
+        assert torch.equal(other.eval().score(asked)["temporal"], method.score(asked)["temporal"])
+
+
 # -- configuration -------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("keys", "words"),
@@ -399,7 +426,9 @@ def test_answers_in_memory_follow_the_weights_and_travel_with_them() -> None:
         ({"net": "wide", "levels": "frame,clip"}, "'levels': .*cubes alone"),
         ({"net": "wide", "pieces": "pairs"}, "'pieces': .*only the network 'lean'"),
         ({"objects": "detector"}, "'objects': .*say which"),
-        ({"objects": "frame", "whole": True}, "'whole': .*cuts everything"),
+        ({"objects": "frame", "whole": True}, "'whole': .*is the picture"),
+        ({"objects": "frame", "against": "normal", "shape": 1}, "'shape': .*is the picture"),
+        ({"shape": 1}, "'shape': .*set against=normal"),
         ({"every": 5}, "'every': .*no score"),
         ({"levels": "views"}, "'levels'"),
     ],

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Literal
 
-import numpy as np
 import torch
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vigil.methods._jigsaw_boxes import cut_off
 from vigil.methods._jigsaw_import import from_published as from_published
 from vigil.methods._jigsaw_memory import NormalAnswers, sheet
 from vigil.methods._jigsaw_net import (
@@ -30,7 +30,6 @@ from vigil.methods._jigsaw_reason import reason
 from vigil.methods.base import Method, Terms
 from vigil.records import Batch, Reason, Units, Window
 
-EDGE = 0.01  # picture heights from the edge: a thing that comes so near is cut by it
 CHUNK = 32  # cubes scored at once: what fits a processor's cache
 CHANNELS: dict[str, tuple[str, str]] = {
     "cube": ("spatial", "temporal"),
@@ -53,6 +52,7 @@ class JigsawConfig:
     pieces: Literal["all", "pairs"] = "all"  # moments of a time puzzle shown at once
     against: Literal["truth", "normal"] = "truth"  # what answers are held against when scoring
     memory: int = Field(default=4000, ge=10)  # normal cubes whose answers are kept
+    shape: float = Field(default=0.0, ge=0)  # what a box's size and form count in that comparison
     static: float = Field(default=0.2, ge=0, le=1)  # of the grey range: less is no motion
     flip: bool = True  # mirror every second cube in training
     rows: Literal["worst", "mean"] = "worst"  # of a puzzle, that its score tells
@@ -79,12 +79,19 @@ class JigsawConfig:
             raise ValueError("the network 'wide' knows cubes alone; take lean or fourhead")
         return levels
 
-    @field_validator("whole")
+    @field_validator("whole", "shape")
     @classmethod
-    def has_things(cls, whole: bool, info: ValidationInfo) -> bool:
-        if whole and info.data.get("objects") == "frame":
-            raise ValueError("with objects=frame the picture's edge cuts everything")
-        return whole
+    def has_things(cls, value: float, info: ValidationInfo) -> float:
+        if value and info.data.get("objects") == "frame":
+            raise ValueError("with objects=frame the one box is the picture")
+        return value
+
+    @field_validator("shape")
+    @classmethod
+    def has_others(cls, shape: float, info: ValidationInfo) -> float:
+        if shape and info.data.get("against") == "truth":
+            raise ValueError("shapes are compared with those of normal cubes: set against=normal")
+        return shape
 
     @field_validator("pieces")
     @classmethod
@@ -156,7 +163,7 @@ class Jigsaw(Method):
             for level in self.windows:
                 rows = len(self.right(level)) * self.moments(level)
                 sizes = dict(zip(CHANNELS[level], (TILES * TILES, rows), strict=True))
-                self.known[level] = NormalAnswers(sizes, c.memory)
+                self.known[level] = NormalAnswers(sizes, c.memory, c.shape)
 
     def window(self, length: int, first: int) -> Window:
         """Cubes of `length` frames that answer for `every` frames from `first` on."""
@@ -271,7 +278,7 @@ class Jigsaw(Method):
             self.renew()
             sheets = self.sheets(self.coloured(units.x[level]), level)
             known = self.normal(level)
-            told = {name: known.far(name, sheets[name]) for name in self.channels[level]}
+            told = {name: known.far(name, sheets[name], units) for name in self.channels[level]}
         judged = ~cut_off(units) if self.config.whole else torch.ones(len(units), dtype=torch.bool)
         return {name: told[name] * judged.to(told[name].device) for name in self.channels[level]}
 
@@ -333,11 +340,3 @@ class Jigsaw(Method):
 def rows_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy over the rows of (n, M, M) with labels (n, M), in float32."""
     return F.cross_entropy(logits.float().flatten(0, 1), labels.flatten())
-
-
-def cut_off(units: Units) -> Tensor:
-    """(N,) bool: boxes that come within `EDGE` of a picture's edge, in picture heights; how large
-    such a thing is, and how it moves, cannot be told."""
-    (height, width), box = units.size, torch.from_numpy(np.asarray(units.box, np.float32))
-    far = torch.tensor([width, height]) - EDGE * height
-    return (box[:, :2] <= EDGE * height).any(1) | (box[:, 2:4] >= far).any(1)

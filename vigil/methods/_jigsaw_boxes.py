@@ -1,0 +1,32 @@
+"""What the box of a cube tells beside its pixels, which are squeezed to a square."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vigil.records import Units
+
+EDGE = 0.01  # picture heights from the edge: a thing that comes so near is cut by it
+LEAST = 0.01  # picture heights: a smaller box is taken for one of this size
+
+
+def cut_off(units: Units) -> Tensor:
+    """(N,) bool: boxes that come within `EDGE` of a picture's edge, in picture heights; how large
+    such a thing is, and how it moves, cannot be told."""
+    (height, width), box = units.size, boxes(units)
+    far = torch.tensor([width, height]) - EDGE * height
+    return (box[:, :2] <= EDGE * height).any(1) | (box[:, 2:4] >= far).any(1)
+
+
+def shape_of(units: Units) -> Tensor:
+    """(N, 2): logarithms of a box's height in picture heights, and of its width over its height."""
+    sides = (boxes(units)[:, 2:4] - boxes(units)[:, :2]) / units.size[0]
+    width, height = sides.clamp_min(LEAST).log().unbind(1)
+    return torch.stack([height, width - height], 1)
+
+
+def boxes(units: Units) -> Tensor:
+    """(N, 4) x1, y1, x2, y2 in pixels."""
+    return torch.from_numpy(np.asarray(units.box, np.float32))[:, :4]
