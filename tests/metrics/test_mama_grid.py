@@ -9,7 +9,7 @@ from vectors import golden
 from vigil.errors import InputError
 from vigil.metrics import mama_grid
 from vigil.metrics.frames import eer, micro_auc
-from vigil.metrics.mama_grid import grid, mixed, mixes, nearest_error, oracle
+from vigil.metrics.mama_grid import bounds, grid, mixed, mixes, nearest_error, oracle
 
 FIXED = {
     "w113_0": {"motion": 1, "label": 1, "error": 3},
@@ -65,6 +65,44 @@ def test_the_grid_at_once_is_the_grid_one_by_one() -> None:
             mixed(videos[0], dict(zip(names, row, strict=True)), gaussian) for row in some
         ]
         np.testing.assert_allclose(mixes(videos[0], names, some, gaussian), one_by_one, atol=1e-12)
+
+
+def shuffled(seed: int, digits: int = 15) -> tuple[list[dict[str, np.ndarray]], list[np.ndarray]]:
+    """Five videos of terms that say a little, rounded so that frames tie."""
+    rng = np.random.default_rng(seed)
+    labels = [rng.random(90) < 0.3 for _ in range(5)]
+    terms = [
+        {n: (rng.normal(size=90) + k * truth).round(digits) for k, n in enumerate(mama_grid.TERMS)}
+        for truth in labels
+    ]
+    return terms, labels
+
+
+@pytest.mark.parametrize("gaussian", [False, True])
+@pytest.mark.parametrize("digits", [0, 15])
+def test_what_is_not_measured_could_not_be_the_best(gaussian: bool, digits: int) -> None:
+    terms, labels = shuffled(3, digits)
+    names, table = grid(damage=True)
+    pooled = np.concatenate([mixes(video, names, table[::7], gaussian) for video in terms], 1)
+    truth = np.concatenate(labels)
+    areas = np.array([micro_auc(row, truth).value for row in pooled])
+    low, high = np.array([bounds(row, truth) for row in pooled]).T
+    assert (low <= areas).all() and (areas <= high).all()
+    assert (high - low).max() < 1e-2 * max(10 * (not digits), 1)  # ties are all that is open
+    best = oracle(terms, labels, gaussian)
+    every = np.concatenate([mixes(video, names, table, gaussian) for video in terms], 1)
+    measured = [micro_auc(row, truth).value for row in every]
+    assert best.micro_auc == pytest.approx(max(measured), abs=1e-12)  # type: ignore[type-var]
+    assert list(best.weights.values()) == table[int(np.argmax(measured))].tolist()
+
+
+def test_what_cannot_be_measured_is_refused() -> None:
+    terms, labels = shuffled(0)
+    with pytest.raises(InputError, match="scores of 450 frames, labels of 360"):
+        oracle(terms, labels[1:])
+    terms[2]["label"][7] = np.nan
+    with pytest.raises(InputError, match=r"scores \['label'\] are not all finite"):
+        oracle(terms, labels)
 
 
 def test_a_constant_term_adds_nothing() -> None:

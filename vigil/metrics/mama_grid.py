@@ -22,6 +22,8 @@ SIGMA = 10.0  # frames
 EPS = 1e-8  # added to each divisor, as the authors do
 TENTHS = 50  # that the first three weights sum to
 DAMAGE = (0.25, 0.5, 0.75, 1.0)  # weights of "damage"
+BLOCK = 64  # weightings of all videos in memory at once
+BINS = 2**14
 
 Video = Mapping[str, np.ndarray]  # {term: (T,)}
 
@@ -42,22 +44,45 @@ def mixed(video: Video, weights: Mapping[str, float], gaussian: bool = False) ->
 
 
 def mixes(video: Video, names: Sequence[str], table: np.ndarray, gaussian: bool) -> np.ndarray:
-    """Many weightings (W, terms) of one video at once, (W, T).
+    """Many weightings (W, terms) of one video at once, (W, T)."""
+    return scaled(table, *z_scores(video, names, gaussian))
 
-    The Gaussian is linear and leaves constants as they are, so the terms are filtered once.
+
+def z_scores(video: Video, names: Sequence[str], gaussian: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Terms of a video that a weighting's extremes come from, and those that it is made of, (terms,
+    T) each. The Gaussian is linear and leaves constants as they are, so it is applied here, once.
     """
     missing = [name for name in names if name not in video]
     if missing:
         raise InputError(f"weights for {missing}, but the scores have {sorted(video)}")
     terms = np.stack([z_score(np.asarray(video[name], np.float64)) for name in names])
-    plain = table @ terms  # (W, T)
-    low = plain.min(1, keepdims=True)
-    span = plain.max(1, keepdims=True) - low + EPS
+    if not np.isfinite(terms).all():
+        wrong = [name for name, row in zip(names, terms, strict=True) if np.isnan(row).any()]
+        raise InputError(f"scores {wrong} are not all finite numbers")
     if not gaussian:
-        return (plain - low) / span
+        return terms, terms
     from scipy.ndimage import gaussian_filter1d
 
-    return (table @ gaussian_filter1d(terms, SIGMA, axis=1) - low) / span
+    return terms, gaussian_filter1d(terms, SIGMA, axis=1)
+
+
+def scaled(table: np.ndarray, plain: np.ndarray, smooth: np.ndarray) -> np.ndarray:
+    """(W, T): weighted sums of `smooth`, 0 and 1 where those of `plain` have their extremes."""
+    sums = weighed(table, plain)  # (W, T)
+    low = sums.min(1, keepdims=True)
+    span = sums.max(1, keepdims=True) - low + EPS
+    found: np.ndarray = sums if smooth is plain else weighed(table, smooth)
+    found -= low
+    found /= span
+    return found
+
+
+def weighed(table: np.ndarray, terms: np.ndarray) -> np.ndarray:
+    """`table` @ `terms`, each sum rounded alike whatever stands beside it: ties stay ties."""
+    found: np.ndarray = np.multiply.outer(table[:, 0], terms[0])
+    for weights, term in zip(table.T[1:], terms[1:], strict=True):
+        found += np.multiply.outer(weights, term)
+    return found
 
 
 def z_score(values: np.ndarray) -> np.ndarray:
@@ -78,14 +103,39 @@ def grid(damage: bool) -> tuple[tuple[str, ...], np.ndarray]:
 
 
 def oracle(videos: Sequence[Video], labels: Sequence[np.ndarray], gaussian: bool = False) -> Oracle:
-    """The best weighting of the grid by micro AUC on `labels`, (T,) bool each."""
+    """The best weighting of the grid by micro AUC on `labels`, (T,) bool each.
+
+    `bounds` are found for all of them, without a sort; only those that may still be the best are
+    measured exactly.
+    """
     names, table = grid(damage=all("damage" in video for video in videos))
     truth = np.concatenate(labels).astype(bool)
-    found = np.concatenate([mixes(video, names, table, gaussian) for video in videos], 1)
-    areas = [area(row, truth) for row in found]
-    best = int(np.argmax(areas))
+    terms = [z_scores(video, names, gaussian) for video in videos]
+    frames = sum(plain.shape[1] for plain, _ in terms)
+    if frames != len(truth):
+        raise InputError(f"scores of {frames} frames, labels of {len(truth)}; expected as many")
+
+    def pooled(rows: np.ndarray) -> np.ndarray:  # (W, frames)
+        return np.concatenate([scaled(table[rows], *video) for video in terms], 1)
+
+    places = np.arange(len(table) if truth.any() and not truth.all() else 1)
+    blocks = np.array_split(places, -(-len(places) // BLOCK))
+    low, high = np.array([bounds(row, truth) for block in blocks for row in pooled(block)]).T
+    areas = {n: area(pooled(places[[n]])[0], truth) for n in np.flatnonzero(high >= low.max())}
+    best = max(areas, key=areas.__getitem__)
     weights = dict(zip(names, table[best].tolist(), strict=True))
-    return Oracle(weights, areas[best], nearest_error(found[best], truth))
+    return Oracle(weights, areas[best], nearest_error(pooled(places[[best]])[0], truth))
+
+
+def bounds(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """What the ROC area of scores in 0..1 is between: pairs of frames in the same of `BINS` bins
+    are all in wrong order, or all in right order."""
+    bins = (scores * (BINS - 1)).astype(np.int64).clip(0, BINS - 1)  # rounding leaves 0..1
+    counted = np.bincount(2 * bins + labels, minlength=2 * BINS).reshape(BINS, 2)
+    normal, anomalous = counted.T
+    right = anomalous @ (normal.cumsum() - normal)
+    pairs = max(normal.sum() * anomalous.sum(), 1)
+    return right / pairs, (right + anomalous @ normal) / pairs
 
 
 def counts(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
