@@ -15,7 +15,9 @@ import pytest
 import torch
 
 from vigil.errors import ConfigError, ModelError
+from vigil.features import engines
 from vigil.features.flownet2sd import FlowNet2SD, FlowNet2SDFlow, stretched
+from vigil.features.quick_net import Quick
 from vigil.records import Frame, Video
 
 torch.set_num_threads(1)
@@ -190,6 +192,23 @@ def test_a_saved_model_needs_no_file(weights: str, pairs: Any) -> None:
     assert fresh.describe() == made.describe()
     assert made.describe()["variant"] == "seed" and made.describe()["name"] == "flownet2-sd"
     np.testing.assert_array_equal(fresh.between(*pairs[2]), made.between(*pairs[2]))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bf16"])
+def test_flow_is_the_same_under_an_engine(weights: str, seed: Any, pairs: Any, dtype: str) -> None:
+    """The gate of 2 % lets bfloat16 through: the means are taken off before, in float32."""
+    pytest.importorskip("openvino", reason="the engine that is compared")
+    if dtype == "bf16" and not engines.cpu_facts()["avx512_bf16"]:
+        pytest.skip("this processor has no units for bfloat16")
+    settings = {"variant": "seed", "size": (128, 128)}
+    fast = FlowNet2SDFlow(weights, **settings, engine="openvino", dtype=dtype)
+    fast.ready()
+    wanted = FlowNet2SDFlow(weights, **settings).between(*pairs[0])
+    found = fast.between(*pairs[0])
+    assert isinstance(fast.quarter, Quick) and all(fast.quarter.made.values())
+    near = 1e-4 if dtype == "float32" else 0.02
+    assert np.linalg.norm(found - wanted) < near * np.linalg.norm(wanted)
+    assert fast.tensors().keys() == seed.tensors().keys()  # saved models know no engine
 
 
 # -- what a user can get wrong --------------------------------------------------------------------

@@ -8,6 +8,7 @@ the earlier frame. The weights are the user's own file, under the terms of its a
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -22,6 +23,7 @@ from torch.nn import functional as F
 from vigil.errors import ModelError
 from vigil.features.base import Tracker
 from vigil.features.local_net import STRICT, LocalNet
+from vigil.features.quick_net import Dtype, Engine, under
 from vigil.features.raft import ColourPairs
 from vigil.records import Frame, Video
 
@@ -33,7 +35,8 @@ Side = Annotated[int, Field(ge=STEP, multiple_of=STEP)]
 @dataclass(frozen=True, config=STRICT)
 class FlowNetSettings:
     """size: rows and columns the network sees, multiples of 64 (default: the frame's own, rounded;
-    256x256 for the variant seed); device: where the network runs; variant: how it is fed:
+    256x256 for the variant seed); device: where the network runs; engine, dtype: under what
+    (quick_net.py), chosen for each size; variant: how it is fed:
 
     standard  RGB 0..255, as it was trained
     seed      as "Making Anomalies More Anomalous" feeds it: BGR -255..255, twice the contrast; the
@@ -43,6 +46,8 @@ class FlowNetSettings:
     size: tuple[Side, Side] | None = None
     variant: Literal["standard", "seed"] = "standard"
     device: str = "cpu"
+    engine: Engine = "torch"
+    dtype: Dtype = "auto"
 
 
 class FlowNet2SDFlow(LocalNet):
@@ -61,6 +66,10 @@ class FlowNet2SDFlow(LocalNet):
 
     def build(self) -> nn.Module:
         return FlowNet2SD()
+
+    def adopt(self, state: Mapping[str, Tensor], where: str) -> None:
+        super().adopt(state, where)
+        self.quarter = under(Quarter(self.net).eval(), self.settings)
 
     def ready(self) -> nn.Module:
         if self.net is None and not (self.file and self.file.is_file()):
@@ -95,7 +104,8 @@ class FlowNet2SDFlow(LocalNet):
         net = self.ready()
         pair = np.stack([self.prepare(before), self.prepare(now)], 1)  # (3, 2, h, w)
         with torch.inference_mode():
-            found = net(torch.from_numpy(pair[None]).to(next(net.parameters()).device))
+            frames = torch.from_numpy(pair[None]).to(next(net.parameters()).device)
+            found = net(frames, self.quarter)
         flow = found[0].numpy(force=True)  # (2, h, w)
         return flow / 255 if self.settings.variant == "seed" else stretched(flow, now.shape[:2])
 
@@ -143,8 +153,14 @@ class FlowNet2SD(nn.Module):
             )
         self.predict_flow6 = plain(1024, 2)
 
-    def forward(self, frames: Tensor) -> Tensor:
+    def forward(self, frames: Tensor, quarter: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """`quarter`: what stands in for the method of that name."""
         x = (frames - frames.mean((2, 3, 4), keepdim=True)) / 255
+        flow = (quarter or self.quarter)(x)
+        return F.interpolate(20 * flow, scale_factor=4.0, mode="bilinear", align_corners=False)
+
+    def quarter(self, x: Tensor) -> Tensor:
+        """(N, 3, 2, H, W) around 0 to (N, 2, H/4, W/4), a twentieth of the flow."""
         x = x.transpose(1, 2).flatten(1, 2)  # (N, 6, H, W): the first frame's channels first
         two = self.conv2_1(self.conv2(self.conv1_1(self.conv1(self.conv0(x)))))
         three = self.conv3_1(self.conv3(two))
@@ -154,7 +170,7 @@ class FlowNet2SD(nn.Module):
         flow = self.predict_flow6(level)
         for number, skip in ((5, five), (4, four), (3, three), (2, two)):
             level, flow = self.finer(number, skip, level, flow)
-        return F.interpolate(20 * flow, scale_factor=4.0, mode="bilinear", align_corners=False)
+        return flow
 
     def finer(self, number: int, skip: Tensor, level: Tensor, flow: Tensor) -> list[Tensor]:
         """Maps and flow of a level, at 1 / 2**number of the frame, from those of half its size."""
@@ -162,6 +178,18 @@ class FlowNet2SD(nn.Module):
         up = part(f"upsampled_flow{number + 1}_to_{number}")(flow)
         level = torch.cat([skip, part(f"deconv{number}")(level), up], 1)
         return [level, part(f"predict_flow{number}")(part(f"inter_conv{number}")(level))]
+
+
+class Quarter(nn.Module):
+    """The costly part, which an engine may run; what comes before and after needs float32."""
+
+    def __init__(self, net: Any) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.net.quarter(x)
+        return found
 
 
 def plain(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
