@@ -115,10 +115,10 @@ class Mama(Method):
     # -- what the networks see ------------------------------------------------------------------
     def clip(self, x: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Four frames (N, 12, H, W) and the last of the window (N, 3, H, W), in -1..1."""
-        pixels = x["clip"].float() / 127.5 - 1  # (N, 4 + ahead, 3, H, W)
-        pixels = pixels.flip(2) if self.config.colours == "bgr" else pixels
-        past, target = pixels[:, :PAST].flatten(1, 2), pixels[:, -1]
-        return past.contiguous(memory_format=torch.channels_last), target
+        frames = x["clip"]  # (N, 4 + ahead, 3, H, W)
+        frames = frames.flip(2) if self.config.colours == "bgr" else frames
+        past, target = (part / 127.5 for part in (frames[:, :PAST].flatten(1, 2), frames[:, -1]))
+        return past.contiguous(memory_format=torch.channels_last).sub_(1), target.sub_(1)
 
     def context(self, x: Mapping[str, Tensor], kind: str) -> Tensor:
         """The flow between the four frames (N, 6, H, W), or their labels (N, 84, H, W)."""
