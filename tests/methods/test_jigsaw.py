@@ -20,6 +20,7 @@ from vigil.bundle import Model
 from vigil.config import preset, split_keys
 from vigil.errors import ConfigError, InputError, ModelError
 from vigil.methods import _jigsaw_puzzle as puzzle
+from vigil.methods._jigsaw_boxes import cut_sides
 from vigil.methods._jigsaw_net import FourHead, Lean, Level, WideBranch, pairs_of
 from vigil.methods._jigsaw_puzzle import as_input, framed
 from vigil.methods._layers import nearest
@@ -197,24 +198,6 @@ def test_the_worst_row_decides() -> None:
     rows = torch.randn(20, 9, 9).softmax(2)
     odds = right_odds(rows.log())
     np.testing.assert_allclose((-method.told(odds)).exp(), np.diagonal(rows, 0, 1, 2).min(1), 1e-4)
-
-
-def test_things_that_the_edge_cuts_have_no_say() -> None:
-    box = [
-        [0, 50, 20, 90],
-        [30, 50, 60, 90],
-        [330, 50, 358, 90],
-        [30, 0, 60, 40],
-        [30, 210, 60, 239],
-    ]
-    seen = replace(units(cubes(5)), box=np.array(box, np.float32), size=(240, 360))
-    torch.manual_seed(0)
-    plain, method = Jigsaw(**SMALL).eval(), Jigsaw(**SMALL, whole=True).eval()
-    method.load_state_dict(plain.state_dict())
-    for name, value in method.score(seen).items():
-        wanted = plain.score(seen)[name]
-        assert (wanted > 0).all() and torch.equal(value[1], wanted[1])
-        assert value[[0, 2, 3, 4]].tolist() == [0] * 4
 
 
 def test_one_cube_is_one_puzzle_and_the_loss_is_finite() -> None:
@@ -418,6 +401,43 @@ def test_answers_are_held_against_those_of_boxes_of_the_same_shape() -> None:
         assert torch.equal(other.eval().score(asked)["temporal"], method.score(asked)["temporal"])
 
 
+def apart(one: Tensor, other: Tensor) -> Tensor:
+    return (one.double()[:, None] - other.double()).square().sum(2).sqrt()
+
+
+def test_things_that_the_edge_cuts_are_held_against_such() -> None:
+    keys = {**PAIRS, "levels": "frame", "against": "normal", "memory": 90, "shuffle": "time"}
+    method, x = Jigsaw(**keys, apart=True).eval(), cubes(60, 5)
+    inside = np.array([30, 30, 50, 60], np.float32)
+    sides = np.array([[0, 30, 20, 60], [30, 0, 50, 30], [180, 30, 199, 60], [30, 70, 50, 99]])
+    box = np.tile(inside, (60, 1))
+    box[:16] = np.tile(sides, (4, 1))
+    films = [replace(units(x[n::2]), box=box[n::2], size=(100, 200), video=f"v{n}") for n in (0, 1)]
+    assert cut_sides(films[0]).sum(0).tolist() == [4, 0, 4, 0]
+    method.prepare(films)
+    with torch.no_grad():
+        scores = [method.score(film)["temporal"] for film in films]
+        answers = [method.sheets(method.coloured(f.x["cube"]), "cube")["temporal"] for f in films]
+    rows = [torch.cat([a, 20 * cut_sides(f)], 1) for a, f in zip(answers, films, strict=True)]
+    across = apart(rows[0], rows[1])
+    far = torch.cat([m.sort(1).values[:, :3].mean(1) for m in (across, across.T)])
+    cut = torch.cat([cut_sides(film).any(1) for film in films])
+    usual = torch.stack([far[~cut].median(), far[cut].median()])
+    torch.testing.assert_close(
+        method.known["cube"].temporal_usual.double(), usual, rtol=1e-4, atol=1e-4
+    )
+    own = apart(torch.cat(rows), torch.cat(rows)).sort(1).values[:, :3].mean(1)
+    torch.testing.assert_close(
+        torch.cat(scores).double(), own / usual[cut.long()], rtol=1e-4, atol=1e-4
+    )
+    few = Jigsaw(**keys, apart=True).eval()
+    few.prepare([replace(films[0], video="v", box=np.tile(inside, (30, 1)))])
+    with torch.no_grad():  # nothing cut was seen: told as if whole
+        few.renew()
+    usual = few.known["cube"].temporal_usual
+    assert usual[0] == usual[1] > 0
+
+
 # -- configuration -------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("keys", "words"),
@@ -426,7 +446,7 @@ def test_answers_are_held_against_those_of_boxes_of_the_same_shape() -> None:
         ({"net": "wide", "levels": "frame,clip"}, "'levels': .*cubes alone"),
         ({"net": "wide", "pieces": "pairs"}, "'pieces': .*only the network 'lean'"),
         ({"objects": "detector"}, "'objects': .*say which"),
-        ({"objects": "frame", "whole": True}, "'whole': .*is the picture"),
+        ({"objects": "frame", "against": "normal", "apart": True}, "'apart': .*is the picture"),
         ({"objects": "frame", "against": "normal", "shape": 1}, "'shape': .*is the picture"),
         ({"shape": 1}, "'shape': .*set against=normal"),
         ({"every": 5}, "'every': .*no score"),

@@ -12,17 +12,17 @@ EDGE = 0.01  # picture heights from the edge: a thing that comes so near is cut 
 LEAST = 0.01  # picture heights: a smaller box is taken for one of this size
 
 
-def cut_off(units: Units) -> Tensor:
-    """(N,) bool: boxes that come within `EDGE` of a picture's edge, in picture heights; how large
-    such a thing is, and how it moves, cannot be told."""
+def cut_sides(units: Units) -> Tensor:
+    """(N, 4) bool, left, top, right, bottom: the box comes within `EDGE` of that edge of the
+    picture. How large such a thing is, and how it moves, is not what is seen of it."""
     (height, width), box = units.size, boxes(units)
     far = torch.tensor([width, height]) - EDGE * height
-    return (box[:, :2] <= EDGE * height).any(1) | (box[:, 2:4] >= far).any(1)
+    return torch.cat([box[:, :2] <= EDGE * height, box[:, 2:] >= far], 1)
 
 
 def shape_of(units: Units) -> Tensor:
     """(N, 2): logarithms of a box's height in picture heights, and of its width over its height."""
-    sides = (boxes(units)[:, 2:4] - boxes(units)[:, :2]) / units.size[0]
+    sides = (boxes(units)[:, 2:] - boxes(units)[:, :2]) / units.size[0]
     width, height = sides.clamp_min(LEAST).log().unbind(1)
     return torch.stack([height, width - height], 1)
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from vigil.errors import ModelError
-from vigil.methods._jigsaw_boxes import shape_of
+from vigil.methods._jigsaw_boxes import cut_sides, shape_of
 from vigil.methods._layers import keys, nearest
 from vigil.records import Units
 
 NEIGHBOURS = 3
 FLOOR = -6.0  # of a log-probability: 1 in 400; below that, how impossible does not count
+CUT = 20.0  # how far a thing that the edge cuts is from whole ones; answers differ by 4 or so
+FEW = 10  # cut things: what is usual among fewer cannot be told
 
 
 class NormalAnswers(nn.Module):
@@ -21,41 +24,66 @@ class NormalAnswers(nn.Module):
     fixed hash.
 
     The cubes are taken in before training and asked again whenever the weights have changed, so
-    they stay in memory until the model is saved, without them. shape: if not 0, a row ends in the
-    size and form of its box, times this, so that an answer is held against those of its like.
+    they stay in memory until the model is saved, without them.
+
+    shape  if not 0, a row ends in the size and form of its box, times this, so that an answer is
+           held against those of its like
+    apart  a row ends in which edges of the picture cut its thing, and distances of cut things and
+           of whole ones are told in multiples of what is usual among normal things of their kind
     """
 
-    def __init__(self, channels: dict[str, int], most: int, shape: float = 0.0) -> None:
+    def __init__(
+        self, channels: dict[str, int], most: int, shape: float = 0.0, apart: bool = False
+    ) -> None:
         super().__init__()
-        self.most, self.shape, self.fresh = most, shape, False
+        self.most, self.shape, self.apart, self.fresh = most, shape, apart, False
+        self.width = 2 * bool(shape) + 4 * apart  # of what a row ends in
         for name, dim in channels.items():
-            self.register_buffer(name, torch.empty(0, dim + 2 * bool(shape)))
+            self.register_buffer(name, torch.empty(0, dim + self.width))
+            self.register_buffer(f"{name}_usual", torch.ones(2))  # distance of whole, cut things
         self.forget()
 
     def forget(self) -> None:
         self.key, self.cubes = torch.empty(0, dtype=torch.int64), None  # type: Tensor, Tensor | None
-        self.shapes = torch.empty(0, 2 * bool(self.shape))
-
-    def shaped(self, units: Units) -> Tensor:
-        """(N, 2) what rows end in, or (N, 0)."""
-        return self.shape * shape_of(units) if self.shape else torch.empty(len(units), 0)
+        self.ends = torch.empty(0, self.width)
+        self.video = torch.empty(0, dtype=torch.int64)
 
     def take(self, units: Units, cubes: Tensor) -> None:
         """Take in the cubes (N, T, C, 64, 64) uint8 of some normal units."""
         key = torch.cat([self.key, keys(units, 0)])
-        cubes = cubes if self.cubes is None else torch.cat([self.cubes, cubes])
         kept = key.argsort()[: self.most].sort().values
-        shapes = torch.cat([self.shapes, self.shaped(units)])
-        self.key, self.cubes, self.shapes = key[kept], cubes[kept], shapes[kept]
-        self.fresh = False
+        video = torch.full((len(units),), zlib.crc32(units.video.encode()))
+        self.cubes = (cubes if self.cubes is None else torch.cat([self.cubes, cubes]))[kept]
+        self.ends = torch.cat([self.ends, self.end(units)])[kept]
+        self.video = torch.cat([self.video, video])[kept]
+        self.key, self.fresh = key[kept], False
+
+    def end(self, units: Units) -> Tensor:
+        """(N, width) what the rows of units end in."""
+        shapes = [self.shape * shape_of(units)] if self.shape else []
+        sides = [CUT * cut_sides(units)] if self.apart else []
+        return torch.cat([torch.empty(len(units), 0), *shapes, *sides], 1)
 
     def renew(self, ask: Callable[[Tensor], dict[str, Tensor]]) -> None:
         """Ask all cubes again, if their answers may be old. `ask`: cubes to rows by channel."""
         if self.fresh or self.cubes is None:
             return
         for name, rows in ask(self.cubes).items():
-            setattr(self, name, torch.cat([rows.cpu(), self.shapes], 1))
+            setattr(self, name, torch.cat([rows.cpu(), self.ends], 1))
+            if self.apart:
+                setattr(self, f"{name}_usual", self.usual(getattr(self, name)))
         self.fresh = True
+
+    def usual(self, rows: Tensor) -> Tensor:
+        """(2,) the median distance of whole things, and of cut ones, to those of other videos."""
+        far = torch.zeros(len(rows))
+        for video in self.video.unique():
+            own = self.video == video
+            others = rows[~own] if not own.all() else rows
+            far[own] = nearest(rows[own], others, NEIGHBOURS)[0].mean(1)
+        cut = self.ends[:, -4:].any(1)
+        kinds = [far[kind] if kind.sum() >= FEW else far for kind in (~cut, cut)]
+        return torch.stack([kind.median() for kind in kinds]).clamp_min(1e-3)
 
     def far(self, name: str, rows: Tensor, units: Units) -> Tensor:
         """Mean distance of the rows (N, D) of units to the nearest normal ones, (N,). ModelError
@@ -63,8 +91,9 @@ class NormalAnswers(nn.Module):
         known: Tensor = getattr(self, name).to(rows.device)
         if not len(known):
             raise ModelError(f"no answers to normal cubes ({name}): fit with against=normal")
-        rows = torch.cat([rows, self.shaped(units).to(rows)], 1)
-        return nearest(rows, known, NEIGHBOURS)[0].mean(1)
+        far = nearest(torch.cat([rows, self.end(units).to(rows)], 1), known, NEIGHBOURS)[0].mean(1)
+        usual: Tensor = getattr(self, f"{name}_usual").to(rows.device)
+        return far / usual[cut_sides(units).any(1).long().to(rows.device)] if self.apart else far
 
 
 def sheet(log_odds: Tensor) -> Tensor:

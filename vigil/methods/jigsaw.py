@@ -12,7 +12,6 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vigil.methods._jigsaw_boxes import cut_off
 from vigil.methods._jigsaw_import import from_published as from_published
 from vigil.methods._jigsaw_memory import NormalAnswers, sheet
 from vigil.methods._jigsaw_net import (
@@ -53,11 +52,11 @@ class JigsawConfig:
     against: Literal["truth", "normal"] = "truth"  # what answers are held against when scoring
     memory: int = Field(default=4000, ge=10)  # normal cubes whose answers are kept
     shape: float = Field(default=0.0, ge=0)  # what a box's size and form count in that comparison
+    apart: bool = False  # things that the picture's edge cuts are compared with such alone
     static: float = Field(default=0.2, ge=0, le=1)  # of the grey range: less is no motion
     flip: bool = True  # mirror every second cube in training
     rows: Literal["worst", "mean"] = "worst"  # of a puzzle, that its score tells
     scale: Literal["log", "probability"] = "log"  # of the scores
-    whole: bool = False  # things that the picture's edge cuts have no say
     persist: float = Field(
         default=0.25, ge=0, validate_default=True
     )  # seconds over which a thing's scores are averaged
@@ -79,19 +78,19 @@ class JigsawConfig:
             raise ValueError("the network 'wide' knows cubes alone; take lean or fourhead")
         return levels
 
-    @field_validator("whole", "shape")
+    @field_validator("shape", "apart")
     @classmethod
     def has_things(cls, value: float, info: ValidationInfo) -> float:
         if value and info.data.get("objects") == "frame":
             raise ValueError("with objects=frame the one box is the picture")
         return value
 
-    @field_validator("shape")
+    @field_validator("shape", "apart")
     @classmethod
-    def has_others(cls, shape: float, info: ValidationInfo) -> float:
-        if shape and info.data.get("against") == "truth":
-            raise ValueError("shapes are compared with those of normal cubes: set against=normal")
-        return shape
+    def has_others(cls, value: float, info: ValidationInfo) -> float:
+        if value and info.data.get("against") == "truth":
+            raise ValueError("boxes are compared with those of normal cubes: set against=normal")
+        return value
 
     @field_validator("pieces")
     @classmethod
@@ -163,7 +162,7 @@ class Jigsaw(Method):
             for level in self.windows:
                 rows = len(self.right(level)) * self.moments(level)
                 sizes = dict(zip(CHANNELS[level], (TILES * TILES, rows), strict=True))
-                self.known[level] = NormalAnswers(sizes, c.memory, c.shape)
+                self.known[level] = NormalAnswers(sizes, c.memory, c.shape, c.apart)
 
     def window(self, length: int, first: int) -> Window:
         """Cubes of `length` frames that answer for `every` frames from `first` on."""
@@ -176,7 +175,8 @@ class Jigsaw(Method):
         c = self.config
         colours, clips = 3 if c.colour else 1, 1 if c.levels == "frame" else c.clips
         if c.net == "lean":
-            return Lean(colours, c.frames, clips, c.width, c.pieces == "pairs")
+            pairs, whole = c.pieces == "pairs", c.objects == "frame"
+            return Lean(colours, c.frames, clips, c.width, pairs, whole)
         return {"wide": WideBranch, "fourhead": FourHead}[c.net](colours, c.frames, c.clips)
 
     def moments(self, level: str) -> int:
@@ -279,8 +279,7 @@ class Jigsaw(Method):
             sheets = self.sheets(self.coloured(units.x[level]), level)
             known = self.normal(level)
             told = {name: known.far(name, sheets[name], units) for name in self.channels[level]}
-        judged = ~cut_off(units) if self.config.whole else torch.ones(len(units), dtype=torch.bool)
-        return {name: told[name] * judged.to(told[name].device) for name in self.channels[level]}
+        return {name: told[name] for name in self.channels[level]}
 
     def answers(self, cubes: Tensor, level: str) -> tuple[Tensor, Tensor]:
         """Log-probabilities of all answers to the unshuffled cubes (N, T, C, 64, 64) uint8: time
