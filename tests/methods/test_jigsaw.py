@@ -318,6 +318,24 @@ def test_pairs_are_asked_for_one_by_one() -> None:
             torch.testing.assert_close(time[:, 2 * p : 2 * p + 2], net.times(both, "clip"))
 
 
+@pytest.mark.parametrize("level", ["cube", "clip"])
+def test_heads_whose_units_all_fall_below_zero_still_learn(level: str) -> None:
+    net = Lean(1, 5, 3, 16)
+    for name, part in net.named_parameters():
+        if name in (
+            "time.0.bias",
+            "clip_time.0.bias",
+            "place.name.0.bias",
+            "clip_place.name.0.bias",
+        ):
+            torch.nn.init.constant_(part, -1e3)
+    x = torch.rand(2, 1, net.length(level), 64, 64)
+    time, place = getattr(net, level)(x)
+    (time.square().sum() + place.square().sum()).backward()
+    head = {"cube": (net.time, net.place.name), "clip": (net.clip_time, net.clip_place.name)}[level]
+    assert all(float(one[0].weight.grad.abs().sum()) > 0 for one in head)
+
+
 def test_of_a_pair_the_loss_asks_where_both_moments_were() -> None:
     class Spy(Jigsaw):
         def build(self, c: JigsawConfig) -> None:
