@@ -80,14 +80,9 @@ class JigsawConfig:
 
     @field_validator("shape", "apart")
     @classmethod
-    def has_things(cls, value: float, info: ValidationInfo) -> float:
+    def has_boxes_to_compare(cls, value: float, info: ValidationInfo) -> float:
         if value and info.data.get("objects") == "frame":
             raise ValueError("with objects=frame the one box is the picture")
-        return value
-
-    @field_validator("shape", "apart")
-    @classmethod
-    def has_others(cls, value: float, info: ValidationInfo) -> float:
         if value and info.data.get("against") == "truth":
             raise ValueError("boxes are compared with those of normal cubes: set against=normal")
         return value
@@ -133,7 +128,8 @@ class Jigsaw(Method):
                  is the paper's); task and permutation drawn per visit, not by the sample's number;
                  border black at all times; channels on the scale of normal footage, in logarithms,
                  before they are joined; no test label chooses anything. On request time puzzles of
-                 two moments, and answers held against those to normal cubes, not the truth
+                 two moments, and answers held against those to normal cubes, not the truth,
+                 of boxes of like shape
     cite         @inproceedings{wang2022jigsaw, title={Video Anomaly Detection by Solving Decoupled
                  Spatio-Temporal Jigsaw Puzzles}, author={Wang, Guodong and Wang, Yunhong and Qin,
                  Jie and Zhang, Dongming and Bao, Xiuguo and Huang, Di}, booktitle={ECCV},
