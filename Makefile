@@ -18,8 +18,9 @@ $(VENV)/.done: pyproject.toml constraints.txt
 demo: env
 	$(BIN)/vigil demo --out runs/demo
 
+# a test process that dies ends the run, named: with another in its place pytest-xdist waits for ever
 test: env
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --max-worker-restart 0
 
 check: env
 	$(BIN)/ruff check .

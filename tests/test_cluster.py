@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -30,7 +32,10 @@ from vigil.records import Video  # noqa: E402
 from vigil.video.read import open_video  # noqa: E402
 
 MOTION = {"backbone": "motion", "engine": "torch", "dtype": "float32", "threads": 1}
-QUICK = {"health_check_period_ms": 500, "health_check_timeout_ms": 1000}  # to notice a death
+# A dead machine refuses the check and is noticed in seconds; a busy one only answers late, and must
+# not be taken for dead: its Ray would end, and this process with it.
+PATIENT = {"health_check_period_ms": 500, "health_check_timeout_ms": 10_000,
+           "agent_register_timeout_ms": 300_000}  # fmt: skip
 SMALL = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
 
 
@@ -41,7 +46,7 @@ class Machines:
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         from ray.cluster_utils import Cluster
 
-        head = {"num_cpus": 1, "_system_config": QUICK, **SMALL}
+        head = {"num_cpus": 1, "_system_config": PATIENT, **SMALL}
         self.cluster = Cluster(initialize_head=True, head_node_args=head)
         self.address: str = self.cluster.address
         self.add()
@@ -182,6 +187,32 @@ def test_a_killed_machine_costs_nothing(
     assert not done.failed and not done.skipped
     found, wanted = files(tmp_path / "ray"), files(tmp_path / "local")
     assert len(wanted) == 5 and found == wanted
+
+
+DRIVER = """
+import os, signal, sys
+from vigil import actors
+with actors.joined(sys.argv[1]):
+    import ray
+    os.kill(int(sys.argv[2]), signal.SIGKILL)
+    while True:
+        ray.get(ray.put(1))
+"""
+
+
+def test_a_machine_that_loses_its_own_ray_says_so() -> None:
+    """Ray ends the process without an exception: nothing in it can say why."""
+    from ray.cluster_utils import Cluster
+
+    alone = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **SMALL})
+    try:
+        raylet = alone.head_node.all_processes["raylet"][0].process.pid
+        call = [sys.executable, "-c", DRIVER, alone.address, str(raylet)]
+        driver = subprocess.run(call, capture_output=True, text=True, timeout=120)
+    finally:
+        alone.shutdown()
+    assert driver.returncode != 0
+    assert "error: the Ray of this machine was lost, and Ray ended the command" in driver.stderr
 
 
 def slowly(video: Video) -> Video:

@@ -6,6 +6,8 @@ import logging
 import os
 import pickle
 import socket
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +25,9 @@ from vigil.features.weights import file_hash
 TRIES = 3  # workers that an item may be lost with before it is given up
 WAIT = 3.0  # seconds that an address has for its answer
 GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+AGAIN = "what was finished is kept, run it again"
+# waits for a line; where the other end closes without one, the process there is no more
+HEIR = "import sys; sys.stdin.readline() or sys.stderr.write(sys.argv[1])"
 log = logging.getLogger("vigil")
 
 
@@ -64,14 +69,26 @@ def joined(address: str) -> Iterator[None]:
         reason = str(error).strip().partition("\n")[0]
         raise ConfigError(f"--ray {address}: cannot be joined ({reason})") from error
     try:
-        yield
+        with last_words(f"the Ray of this machine was lost, and Ray ended the command; {AGAIN}"):
+            yield
     except ray.exceptions.RayError as error:
         raise VigilError(
-            f"the Ray cluster at {address} gave up: {bottom(error)}; what was finished is kept, "
-            "run it again"
+            f"the Ray cluster at {address} gave up: {bottom(error)}; {AGAIN}"
         ) from error
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def last_words(words: str) -> Iterator[None]:
+    """Standard error gets `words` if this process ends within the block: Ray ends a process whose
+    machine it lost at once, without an exception or a message."""
+    heir = [sys.executable, "-I", "-S", "-c", HEIR, f"error: {words}\n"]
+    with subprocess.Popen(heir, stdin=subprocess.PIPE, text=True) as waiting:
+        try:
+            yield
+        finally:
+            waiting.communicate("all is well\n")
 
 
 def check_address(address: str) -> None:
