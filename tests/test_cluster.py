@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,9 @@ from vigil.video.read import open_video  # noqa: E402
 MOTION = {"backbone": "motion", "engine": "torch", "dtype": "float32", "threads": 1}
 # A dead machine refuses the check and is noticed in seconds; a busy one only answers late, and must
 # not be taken for dead: its Ray would end, and this process with it.
+# Workers as nice as they are by default would hardly run beside another test.
 PATIENT = {"health_check_period_ms": 500, "health_check_timeout_ms": 10_000,
-           "agent_register_timeout_ms": 300_000}  # fmt: skip
+           "agent_register_timeout_ms": 300_000, "worker_niceness": 0}  # fmt: skip
 SMALL = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
 
 
@@ -57,7 +58,13 @@ class Machines:
 
     def kill(self) -> None:
         """As when the power fails: every process of the second machine, at once."""
+        raylet = self.second.all_processes["raylet"][0].process.pid
+        lists = Path(f"/proc/{raylet}/task").glob("*/children")
+        workers = [int(pid) for children in lists for pid in children.read_text().split()]
         self.cluster.remove_node(self.second, allow_graceful=False)
+        for pid in workers:  # of their own accord they may stay, stuck in Ray's farewell
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
