@@ -80,6 +80,7 @@ def plan() -> list[Job]:
     wanted += [("pairs", view, 0) for view in VIEWS]
     wanted += [("frame", view, seed) for seed in SEEDS[1:] for view in VIEWS]
     wanted += [(kind, ALONE, seed) for seed in SEEDS[1:] for kind in alone]
+    wanted += [("pairs", view, seed) for seed in SEEDS[1:] for view in VIEWS]
     return [Job(kind, view, seed, own[kind]) for kind, view, seed in wanted]
 
 
