@@ -19,7 +19,7 @@ from vigil.bundle import Model
 from vigil.files import writing
 from vigil.methods._jigsaw_memory import NEIGHBOURS, sheet
 from vigil.methods._layers import nearest
-from vigil.methods.jigsaw import LEVELS
+from vigil.methods.jigsaw import CHANNELS, LEVELS
 from vigil.records import Scores, Video
 from vigil.scores.calibrate import Surprise
 from vigil.scores.calibrate import fit as fit_surprise
@@ -83,8 +83,10 @@ def asked(model: Model, video: Video, step: int = 1) -> dict[str, Answer]:
     found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in method.windows}
     for units in bags(method, model.providers, [video], model.fps):
         for part in units.x[units.window][::step].split(CUBES):
-            time, place = method.answers(method.coloured(part), units.window)
-            found[units.window].append((time.numpy(), place.numpy()))
+            answers = method.answers(method.coloured(part), units.window)
+            none, (spatial, temporal) = torch.zeros(len(part), 0, 0), CHANNELS[units.window]
+            each = answers.get(temporal, none), answers.get(spatial, none)
+            found[units.window].append((each[0].numpy(), each[1].numpy()))
     return {
         level: Answer(*(np.concatenate(each) for each in zip(*parts, strict=True)))
         for level, parts in found.items()
@@ -119,7 +121,11 @@ def load(path: Path, method: Any, fps: float) -> Kept:
         part: {video: len(levels[first].time) + span for video, levels in parts[part].items()}
         for part in ("val", "test")  # names are those of their part alone
     }
-    right = {level: method.right(level).numpy() for level in method.windows}
+    unplayed = torch.empty(0, dtype=torch.int64)
+    right = {
+        level: method.right(level).get(CHANNELS[level][1], unplayed).numpy()
+        for level in method.windows
+    }
     played = {"place": ("place",), "time": ("time",)}.get(c.shuffle, ("place", "time"))
     return Kept(parts, lengths, right, played, c.frames, c.clips, fps)
 

@@ -232,10 +232,10 @@ def test_the_order_of_units_does_not_matter() -> None:
 class Brightness(Jigsaw):
     """As odd as the frame that its windows say they answer for is bright."""
 
-    def odds(self, units: Units) -> tuple[Tensor, Tensor]:
+    def odds(self, units: Units) -> dict[str, Tensor]:
         anchor = self.windows[units.window].middle
         bright = units.x[units.window][:, anchor].float().mean((1, 2, 3))[:, None]
-        return bright, bright
+        return dict.fromkeys(self.channels[units.window], bright)
 
 
 @pytest.mark.parametrize("objects", ["given", "frame"])
@@ -296,6 +296,25 @@ def test_every_other_frame_halves_the_cubes_and_answers_all() -> None:
         assert len(scores) == 50 and scores.units is not None
         counts.append(len(scores.units))
     assert counts == [48, 25]  # the last one answers for a frame that no regular one does
+
+
+@pytest.mark.parametrize(("shuffle", "idle"), [("time", "place"), ("place", "time")])
+@pytest.mark.parametrize("pieces", ["all", "pairs"])
+def test_a_puzzle_that_is_not_played_is_not_asked(shuffle: str, idle: str, pieces: str) -> None:
+    keys = {**SMALL, "levels": "frame,clip", "pieces": pieces, "frames": 5, "clips": 3}
+    both, alone = Jigsaw(**keys).eval(), Jigsaw(**keys, shuffle=shuffle).eval()
+    alone.net.load_state_dict(both.net.state_dict())
+    for head in (getattr(alone.net, idle), getattr(alone.net, f"clip_{idle}")):
+        for weight in head.parameters():
+            weight.data.fill_(torch.nan)
+    for level, frames in (("cube", 5), ("clip", 15)):
+        seen = units(cubes(2, frames), level)
+        with torch.no_grad():
+            wanted, found = both.score(seen), alone.score(seen)
+        assert list(found) == list(alone.channels[level]) and len(found) == 1
+        for name, score in found.items():
+            torch.testing.assert_close(score, wanted[name])
+        assert all(np.isfinite(reason.heat).all() for reason in alone.explain(seen))
 
 
 # -- pairs, and answers held against normal ones ----------------------------------------------
@@ -509,10 +528,10 @@ def test_weights_of_another_network_are_refused() -> None:
 # -- explaining ----------------------------------------------------------------------------------
 def test_reasons_name_the_tile_and_the_moment() -> None:
     class Told(Jigsaw):
-        def odds(self, units: Units) -> tuple[Tensor, Tensor]:
+        def odds(self, units: Units) -> dict[str, Tensor]:
             time, place = torch.zeros(len(units), 3), torch.zeros(len(units), 9)
             time[:, 1], place[:, 5] = 2.0, 6.0
-            return time, place
+            return {"spatial": place, "temporal": time}
 
     x = cubes(2)
     reasons = Told(**SMALL).explain(units(x))

@@ -8,6 +8,8 @@ network has `cube(x)` -> (time (N, T, T), place (N, 9, 9)); those with four head
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -19,12 +21,14 @@ TILES = 9  # of a cube, three along each side
 SLOPE = 0.1  # of `Lean`'s heads: without, one training in three left all their units below zero
 LEAST = 1e-6  # mean square, so that noise alone is not made as large as a thing that moves
 Logits = tuple[Tensor, Tensor]  # time, place
+Puzzle = Literal["both", "time", "place"]
 
 
 class PuzzleNet(nn.Module):
     """What the networks have in common: their sizes, checked."""
 
     levels: tuple[str, ...] = ("cube", "clip")
+    pairs = False
 
     def __init__(self, colours: int, frames: int, clips: int) -> None:
         super().__init__()
@@ -46,8 +50,8 @@ class PuzzleNet(nn.Module):
     def clip(self, x: Tensor) -> Logits:
         raise NotImplementedError
 
-    def times(self, x: Tensor, level: str) -> Tensor:
-        """The answers of the time puzzle alone, of the moments in `x`."""
+    def times(self, x: Tensor, level: str, pairs: bool = False) -> Tensor:
+        """The answers of the time puzzle alone, of the moments in `x`, or of all their pairs."""
         found: Logits = getattr(self, level)(x)
         return found[0]
 
@@ -68,14 +72,19 @@ def pairs_of(moments: int) -> list[tuple[int, int]]:
 
 
 class Level(nn.Module):
-    """One level of a network as a module of its own, for engines and exports."""
+    """One level of a network as a module of its own, for engines and exports: both puzzles, or the
+    one that is played."""
 
-    def __init__(self, net: PuzzleNet, level: str) -> None:
+    def __init__(self, net: PuzzleNet, level: str, puzzle: Puzzle = "both") -> None:
         super().__init__()
-        self.net, self.level = net, level
+        self.net, self.level, self.puzzle = net, level, puzzle
 
-    def forward(self, x: Tensor) -> Logits:
+    def forward(self, x: Tensor) -> Logits | Tensor:
         self.net.check(x, self.level)
+        if self.puzzle == "time":
+            return self.net.times(x, self.level, self.net.pairs)
+        if self.puzzle == "place":
+            return self.net.places(x, self.level)
         found: Logits = getattr(self.net, self.level)(x)
         return found
 
@@ -305,8 +314,8 @@ class Lean(PuzzleNet):
         found: Tensor = tiles(self.still(mean_of(seen, count)))
         return found
 
-    def times(self, x: Tensor, level: str) -> Tensor:
-        return self.when(self.see(x), x.shape[2], level, pairs=False)
+    def times(self, x: Tensor, level: str, pairs: bool = False) -> Tensor:
+        return self.when(self.see(x), x.shape[2], level, pairs)
 
     def places(self, x: Tensor, level: str) -> Tensor:
         return self.where(self.see(x), x.shape[2], level)

@@ -24,11 +24,9 @@ def reason(
     scores: Mapping[str, float],
     channels: tuple[str, str],
 ) -> Reason:
-    """Of one cube (T, 3, 64, 64), its odds (M,) of moments and (9,) of tiles, and the scores of
-    those of its two `channels`, place and time, that are played."""
+    """Of one cube (T, 3, 64, 64), its odds (M,) of moments and (9,) of tiles, 0 where that puzzle
+    is not played, and the scores of those of its two `channels`, place and time, that are."""
     spatial, temporal = channels
-    place = place * (spatial in scores)
-    time = time * (temporal in scores)
     tile, moment = int(place.argmax()), int(time.argmax())
     step = len(cube) // len(time)  # frames of a moment
     at = moment * step + step // 2

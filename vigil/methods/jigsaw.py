@@ -20,6 +20,7 @@ from vigil.methods._jigsaw_net import (
     FourHead,
     Lean,
     Level,
+    Puzzle,
     PuzzleNet,
     WideBranch,
     pairs_of,
@@ -156,8 +157,10 @@ class Jigsaw(Method):
         self.known = nn.ModuleDict()
         if c.against == "normal":
             for level in self.windows:
-                rows = len(self.right(level)) * self.moments(level)
-                sizes = dict(zip(CHANNELS[level], (TILES * TILES, rows), strict=True))
+                sizes = {  # rows, times values
+                    name: len(right) * (1 + int(right.max()))
+                    for name, right in self.right(level).items()
+                }
                 self.known[level] = NormalAnswers(sizes, c.memory, c.shape, c.apart)
 
     def window(self, length: int, first: int) -> Window:
@@ -179,12 +182,13 @@ class Jigsaw(Method):
         """What the time puzzle of a level is made of: frames of a cube, cubes of a clip."""
         return int(self.config.clips if level == "clip" else self.config.frames)
 
-    def right(self, level: str) -> Tensor:
-        """(rows,) the right answer of each row of the time puzzle of an unshuffled unit."""
-        moments = self.moments(level)
-        if self.config.pieces == "pairs":
-            return torch.tensor(pairs_of(moments)).flatten()
-        return torch.arange(moments)
+    def right(self, level: str) -> dict[str, Tensor]:
+        """The right answers to an unshuffled unit by channel, a row each: place (9,), time (M,)."""
+        count, (spatial, temporal) = self.moments(level), CHANNELS[level]
+        pairs = self.config.pieces == "pairs"
+        order = torch.tensor(pairs_of(count)).flatten() if pairs else torch.arange(count)
+        both = {spatial: torch.arange(TILES), temporal: order}
+        return {name: both[name] for name in self.channels[level]}
 
     # -- learning ------------------------------------------------------------------------------
     def prepare(self, bags: Iterable[Units]) -> None:
@@ -268,39 +272,36 @@ class Jigsaw(Method):
         """How badly the unshuffled cube fits together, (N,) a channel."""
         level = units.window
         if self.config.against == "truth":
-            time, place = self.odds(units)
-            told = dict(zip(CHANNELS[level], (self.told(place), self.told(time)), strict=True))
-        else:
-            self.renew()
-            sheets = self.sheets(self.coloured(units.x[level]), level)
-            known = self.normal(level)
-            told = {name: known.far(name, sheets[name], units) for name in self.channels[level]}
-        return {name: told[name] for name in self.channels[level]}
+            return {name: self.told(odds) for name, odds in self.odds(units).items()}
+        self.renew()
+        sheets, known = self.sheets(self.coloured(units.x[level]), level), self.normal(level)
+        return {name: known.far(name, sheets[name], units) for name in self.channels[level]}
 
-    def answers(self, cubes: Tensor, level: str) -> tuple[Tensor, Tensor]:
-        """Log-probabilities of all answers to the unshuffled cubes (N, T, C, 64, 64) uint8: time
-        (N, rows, M), place (N, 9, 9)."""
+    def answers(self, cubes: Tensor, level: str) -> dict[str, Tensor]:
+        """Log-probabilities of all answers to the unshuffled cubes (N, T, C, 64, 64) uint8 by
+        channel: place (N, 9, 9), time (N, rows, M)."""
         found = []
         device = next(self.parameters()).device
         for part in cubes.split(CHUNK):
             logits = self.run(level, as_input(framed(part.to(device))))
+            logits = (logits,) if isinstance(logits, Tensor) else logits  # time, place
             found.append([answer.float().log_softmax(2) for answer in logits])
-        time, place = (torch.cat(parts) for parts in zip(*found, strict=True))
-        return time, place
+        each = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return dict(zip(self.channels[level][::-1], each, strict=True))
 
     def sheets(self, cubes: Tensor, level: str) -> dict[str, Tensor]:
         """Whole answers of each channel as rows (N, D)."""
-        time, place = self.answers(cubes, level)
-        return dict(zip(CHANNELS[level], (sheet(place), sheet(time)), strict=True))
+        return {name: sheet(answer) for name, answer in self.answers(cubes, level).items()}
 
-    def odds(self, units: Units) -> tuple[Tensor, Tensor]:
-        """-log of the probability of the right answer for each row of the time puzzle (N, rows),
-        each tile (N, 9)."""
+    def odds(self, units: Units) -> dict[str, Tensor]:
+        """-log of the probability of the right answer by channel: each tile (N, 9), each row of the
+        time puzzle (N, rows)."""
         level = units.window
-        time, place = self.answers(self.coloured(units.x[level]), level)
-        right = self.right(level).to(time.device)
-        odds = -time.gather(2, right.expand(len(time), -1)[..., None])[..., 0]
-        return odds, -place.diagonal(dim1=1, dim2=2)
+        found = {}
+        for name, answer in self.answers(self.coloured(units.x[level]), level).items():
+            right = self.right(level)[name].to(answer.device).expand(len(answer), -1)
+            found[name] = -answer.gather(2, right[..., None])[..., 0]
+        return {name: found[name] for name in self.channels[level]}
 
     def told(self, odds: Tensor) -> Tensor:
         """(N, rows) to (N,): of the worst row, or of all."""
@@ -312,22 +313,26 @@ class Jigsaw(Method):
         """The tile and the moment that seem most out of place. Heat: tiles by how odd they are,
         and what moves at that moment, each as far as its puzzle is to blame."""
         with torch.no_grad():
-            time, place = self.odds(units)
-            scores = self.score(units)
-        pixels, right = units.x[units.window], self.right(units.window).to(time.device)
-        count, level = self.moments(units.window), CHANNELS[units.window]
-        moments = torch.stack([time[:, right == m].mean(1) for m in range(count)], 1)  # (N, M)
+            odds, scores = self.odds(units), self.score(units)
+        pixels, right = units.x[units.window], self.right(units.window)
+        count, (spatial, temporal) = self.moments(units.window), CHANNELS[units.window]
+        place, moments = torch.zeros(len(units), TILES), torch.zeros(len(units), count)
+        place = odds.get(spatial, place)
+        if temporal in odds:
+            time, order = odds[temporal], right[temporal].to(odds[temporal].device)
+            moments = torch.stack([time[:, order == m].mean(1) for m in range(count)], 1)
         return [
-            reason(
-                pixels[n], moments[n], place[n], {k: float(v[n]) for k, v in scores.items()}, level
-            )
+            reason(pixels[n], moments[n], place[n], {k: float(v[n]) for k, v in scores.items()},
+                   (spatial, temporal))
             for n in range(len(units))
-        ]
+        ]  # fmt: skip
 
     def networks(self) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
         colours = 3 if self.config.colour else 1
+        played: dict[str, Puzzle] = {"time": "time", "place": "place"}
+        puzzle = played.get(self.config.shuffle, "both")
         return {
-            name: (Level(self.net, name), (torch.zeros(1, colours, *window.shape),))
+            name: (Level(self.net, name, puzzle), (torch.zeros(1, colours, *window.shape),))
             for name, window in self.windows.items()
         }
 
