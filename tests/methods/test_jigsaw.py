@@ -28,7 +28,9 @@ from vigil.methods.base import make_config
 from vigil.methods.jigsaw import Jigsaw, JigsawConfig, from_published, rows_loss
 from vigil.records import Batch, Units
 
-SMALL = {"objects": "given", "frames": 3, "clips": 3, "width": 16, "short_side": 64}
+BARE = {"objects": "given", "frames": 3, "clips": 3, "width": 16, "short_side": 64,
+        "pieces": "all", "shape": 0, "apart": False}  # fmt: skip
+SMALL = {**BARE, "against": "truth"}
 
 
 def published(name: str, part: str | None = None) -> dict[str, Tensor]:
@@ -318,7 +320,7 @@ def test_a_puzzle_that_is_not_played_is_not_asked(shuffle: str, idle: str, piece
 
 
 # -- pairs, and answers held against normal ones ----------------------------------------------
-PAIRS = {**SMALL, "frames": 5, "levels": "frame,clip", "pieces": "pairs"}
+PAIRS = {**BARE, "frames": 5, "levels": "frame,clip", "pieces": "pairs"}
 
 
 def test_pairs_are_asked_for_one_by_one() -> None:
@@ -353,6 +355,18 @@ def test_heads_whose_units_all_fall_below_zero_still_learn(level: str) -> None:
     (time.square().sum() + place.square().sum()).backward()
     head = {"cube": (net.time, net.place.name), "clip": (net.clip_time, net.clip_place.name)}[level]
     assert all(float(one[0].weight.grad.abs().sum()) > 0 for one in head)
+
+
+def test_what_is_not_said_suits_what_is_seen() -> None:
+    def told(**keys: object) -> tuple[object, ...]:
+        c = JigsawConfig(**keys)  # type: ignore[arg-type]
+        return c.pieces, c.against, c.shape, c.apart
+
+    papers = ("all", "truth", 0, False)
+    assert told() == told(objects="given") == ("pairs", "normal", 80, True)
+    assert told(objects="frame") == told(net="wide") == told(levels="frame,clip") == papers
+    assert told(against="truth", pieces="all") == papers
+    assert told(shape=3, apart=False) == ("pairs", "normal", 3, False)
 
 
 def test_of_a_pair_the_loss_asks_where_both_moments_were() -> None:
@@ -413,7 +427,7 @@ def test_answers_in_memory_follow_the_weights_and_travel_with_them() -> None:
 
 def test_answers_are_held_against_those_of_boxes_of_the_same_shape() -> None:
     keys = {**PAIRS, "levels": "frame", "against": "normal", "memory": 40, "shuffle": "time"}
-    plain, method = Jigsaw(**keys).eval(), Jigsaw(**keys, shape=5).eval()
+    plain, method = Jigsaw(**keys).eval(), Jigsaw(**{**keys, "shape": 5}).eval()
     method.net.load_state_dict(plain.net.state_dict())
     x, size = cubes(30, 5), (100, 200)
     box = np.tile(np.array([[10, 10, 20, 30]], np.float32), (30, 1))
@@ -432,7 +446,7 @@ def test_answers_are_held_against_those_of_boxes_of_the_same_shape() -> None:
     wanted = (rows.square() + apart[:, None]).sqrt().sort(1).values[:, :3].mean(1).square()
     torch.testing.assert_close(told, wanted, rtol=1e-4, atol=1e-4)
     assert (told[1:] > by_answer[1:]).all()
-    other = Jigsaw(**keys, shape=5)
+    other = Jigsaw(**{**keys, "shape": 5})
     other.set_tensors(method.tensors())
     with torch.no_grad():
         assert torch.equal(other.eval().score(asked)["temporal"], method.score(asked)["temporal"])
@@ -444,7 +458,7 @@ def apart(one: Tensor, other: Tensor) -> Tensor:
 
 def test_things_that_the_edge_cuts_are_held_against_such() -> None:
     keys = {**PAIRS, "levels": "frame", "against": "normal", "memory": 90, "shuffle": "time"}
-    method, x = Jigsaw(**keys, apart=True).eval(), cubes(60, 5)
+    method, x = Jigsaw(**{**keys, "apart": True}).eval(), cubes(60, 5)
     inside = np.array([30, 30, 50, 60], np.float32)
     sides = np.array([[0, 30, 20, 60], [30, 0, 50, 30], [180, 30, 199, 60], [30, 70, 50, 99]])
     box = np.tile(inside, (60, 1))
@@ -467,7 +481,7 @@ def test_things_that_the_edge_cuts_are_held_against_such() -> None:
     torch.testing.assert_close(
         torch.cat(scores).double(), own / usual[cut.long()], rtol=1e-4, atol=1e-4
     )
-    few = Jigsaw(**keys, apart=True).eval()
+    few = Jigsaw(**{**keys, "apart": True}).eval()
     few.prepare([replace(films[0], video="v", box=np.tile(inside, (30, 1)))])
     with torch.no_grad():  # nothing cut was seen: told as if whole
         few.renew()
@@ -485,7 +499,7 @@ def test_things_that_the_edge_cuts_are_held_against_such() -> None:
         ({"objects": "detector"}, "'objects': .*say which"),
         ({"objects": "frame", "against": "normal", "apart": True}, "'apart': .*is the picture"),
         ({"objects": "frame", "against": "normal", "shape": 1}, "'shape': .*is the picture"),
-        ({"shape": 1}, "'shape': .*set against=normal"),
+        ({"shape": 1, "against": "truth"}, "'shape': .*set against=normal"),
         ({"every": 5}, "'every': .*no score"),
         ({"levels": "views"}, "'levels'"),
     ],

@@ -7,11 +7,10 @@ from functools import partial
 from typing import Literal
 
 import torch
-from pydantic import ConfigDict, Field, ValidationInfo, field_validator
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vigil.methods._jigsaw_config import JigsawConfig as JigsawConfig
 from vigil.methods._jigsaw_import import from_published as from_published
 from vigil.methods._jigsaw_memory import NormalAnswers, sheet
 from vigil.methods._jigsaw_net import (
@@ -38,83 +37,6 @@ CHANNELS: dict[str, tuple[str, str]] = {
 LEVELS = {"frame": ("cube",), "clip": ("clip",), "frame,clip": ("cube", "clip")}
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class JigsawConfig:
-    objects: str = "foreground"  # whose cubes: a provider of boxes ("given", ...), or "frame"
-    net: Literal["lean", "wide", "fourhead"] = "lean"  # ours; the paper's; the clip extension's
-    levels: Literal["frame", "clip", "frame,clip"] = "frame"  # cubes, clips of cubes, or both
-    frames: int = Field(default=7, ge=3)  # of a cube, odd
-    clips: int = Field(default=5, ge=2)  # cubes of a clip
-    answer: Literal["last", "centre"] = "last"  # what a clip answers for: its last cube's middle
-    every: int = Field(default=1, ge=1)  # frames from one cube (or clip) to the next
-    colour: bool = True
-    shuffle: Literal["one", "both", "time", "place"] = "one"  # way of a cube; the last two: alone
-    pieces: Literal["all", "pairs"] = "all"  # moments of a time puzzle shown at once
-    against: Literal["truth", "normal"] = "truth"  # what answers are held against when scoring
-    memory: int = Field(default=4000, ge=10)  # normal cubes whose answers are kept
-    shape: float = Field(default=0.0, ge=0)  # what a box's size and form count in that comparison
-    apart: bool = False  # things that the picture's edge cuts are compared with such alone
-    static: float = Field(default=0.2, ge=0, le=1)  # of the grey range: less is no motion
-    flip: bool = True  # mirror every second cube in training
-    rows: Literal["worst", "mean"] = "worst"  # of a puzzle, that its score tells
-    scale: Literal["log", "probability"] = "log"  # of the scores
-    persist: float = Field(
-        default=0.25, ge=0, validate_default=True
-    )  # seconds over which a thing's scores are averaged
-    crop: Literal["area", "roi"] = "area"  # RoIAlign is what published weights were trained on
-    short_side: int = Field(default=240, ge=SIDE)  # pixels that frames are read at
-    width: int = Field(default=64, ge=16, multiple_of=16)  # of the lean network
-
-    @field_validator("objects")
-    @classmethod
-    def a_provider(cls, objects: str) -> str:
-        if objects == "detector":
-            raise ValueError("say which, e.g. onnx:people.toml or fasterrcnn-resnet50-fpn:FILE.pth")
-        return objects
-
-    @field_validator("levels")
-    @classmethod
-    def has_heads(cls, levels: str, info: ValidationInfo) -> str:
-        if levels != "frame" and info.data.get("net") == "wide":
-            raise ValueError("the network 'wide' knows cubes alone; take lean or fourhead")
-        return levels
-
-    @field_validator("shape", "apart")
-    @classmethod
-    def has_boxes_to_compare(cls, value: float, info: ValidationInfo) -> float:
-        if value and info.data.get("objects") == "frame":
-            raise ValueError("with objects=frame the one box is the picture")
-        if value and info.data.get("against") == "truth":
-            raise ValueError("boxes are compared with those of normal cubes: set against=normal")
-        return value
-
-    @field_validator("pieces")
-    @classmethod
-    def any_number(cls, pieces: str, info: ValidationInfo) -> str:
-        if pieces == "pairs" and info.data.get("net") != "lean":
-            raise ValueError("only the network 'lean' takes two moments as well as all")
-        return pieces
-
-    @field_validator("frames")
-    @classmethod
-    def has_a_middle(cls, frames: int) -> int:
-        if not frames % 2:
-            raise ValueError("a cube has a middle frame: an odd number of frames is needed")
-        return frames
-
-    @field_validator("every")
-    @classmethod
-    def leaves_no_gap(cls, every: int, info: ValidationInfo) -> int:
-        if every > info.data.get("frames", every) // 2 + 1:
-            raise ValueError("more than half a cube: frames between would have no score")
-        return every
-
-    @field_validator("persist")
-    @classmethod
-    def one_frame_each(cls, persist: float, info: ValidationInfo) -> float:
-        return persist if info.data.get("every", 1) == 1 else 0.0
-
-
 class Jigsaw(Method):
     """Solves spatial and temporal jigsaw puzzles of what is normal; who fits no puzzle stands out.
 
@@ -122,15 +44,16 @@ class Jigsaw(Method):
                  "frame,clip" clips of K cubes in a row; pixels alone
     learns from  normal video: each cube's tiles are shuffled, or its moments, and where each
                  belongs is to be told; a draw at each visit
-    score        spatial, temporal: minus the log of the probability of the tile, or moment, that
-                 seems most out of place in the cube as it is; clip_spatial, clip_temporal likewise
+    score        spatial, temporal: how far the answers to the cube as it is are from those to
+                 normal cubes, or minus the log of the probability of the tile, or moment, that
+                 seems most out of place; clip_spatial, clip_temporal likewise
     live         T // 2 frames late; a clip that answers for its centre K T // 2
     differs from the paper: a lean network that sees all frames of a cube at once (net = "wide"
                  is the paper's); task and permutation drawn per visit, not by the sample's number;
                  border black at all times; channels on the scale of normal footage, in logarithms,
-                 before they are joined; no test label chooses anything. On request time puzzles of
-                 two moments, and answers held against those to normal cubes, not the truth,
-                 of boxes of like shape
+                 before they are joined; no test label chooses anything. Of things, unless told
+                 otherwise, time puzzles of two moments, and answers held against those to normal
+                 cubes of boxes of like shape, not the truth
     cite         @inproceedings{wang2022jigsaw, title={Video Anomaly Detection by Solving Decoupled
                  Spatio-Temporal Jigsaw Puzzles}, author={Wang, Guodong and Wang, Yunhong and Qin,
                  Jie and Zhang, Dongming and Bao, Xiuguo and Huang, Di}, booktitle={ECCV},
