@@ -41,7 +41,7 @@ SCORED = 32  # cubes of a scored batch
 WAYS = [("openvino", "float32"), ("openvino", "bf16"), ("openvino", "int8"), ("torch", "bf16")]
 CASES: dict[str, tuple[dict[str, Any], int]] = {  # keys of the method, cubes of a training step
     "jigsaw-ped2": (split_keys(preset("jigsaw-ped2"), JigsawConfig)[0], 64),
-    "lean, all moments": ({"objects": "given", "colour": False}, 64),
+    "lean, all moments": ({"objects": "given", "colour": False, "pieces": "all"}, 64),
     "wide": ({"objects": "given", "colour": False, "net": "wide"}, 16),
 }
 
@@ -77,7 +77,7 @@ def main() -> None:
 def made(name: str) -> Jigsaw:
     torch.manual_seed(0)
     keys = {key: value for key, value in CASES[name][0].items() if key not in OF_MEMORY}
-    return Jigsaw(**keys)  # the network alone
+    return Jigsaw(**keys, against="truth")  # the network alone
 
 
 def paired(calls: dict[str, Callable[[], Any]], cubes: int, rounds: int) -> dict[str, Any]:
