@@ -16,6 +16,7 @@ from vigil.records import Units
 NEIGHBOURS = 3
 FLOOR = -6.0  # of a log-probability: 1 in 400; below that, how impossible does not count
 CUT = 20.0  # how far a thing that the edge cuts is from whole ones; answers differ by 4 or so
+AT_ONCE = 256  # cubes asked
 FEW = 10  # cut things: what is usual among fewer cannot be told
 
 
@@ -44,16 +45,21 @@ class NormalAnswers(nn.Module):
         self.forget()
 
     def forget(self) -> None:
-        self.key, self.cubes = torch.empty(0, dtype=torch.int64), None  # type: Tensor, Tensor | None
+        self.key = torch.empty(0, dtype=torch.int64)
+        self.cubes: list[
+            Tensor
+        ] = []  # each by itself: to keep other ones copies no more than those
         self.ends = torch.empty(0, self.width)
         self.video = torch.empty(0, dtype=torch.int64)
 
     def take(self, units: Units, cubes: Tensor) -> None:
         """Take in the cubes (N, T, C, 64, 64) uint8 of some normal units."""
-        key = torch.cat([self.key, keys(units, 0)])
+        key, before = torch.cat([self.key, keys(units, 0)]), len(self.key)
         kept = key.argsort()[: self.most].sort().values
         video = torch.full((len(units),), zlib.crc32(units.video.encode()))
-        self.cubes = (cubes if self.cubes is None else torch.cat([self.cubes, cubes]))[kept]
+        self.cubes = [
+            self.cubes[n] if n < before else cubes[n - before].clone() for n in kept.tolist()
+        ]
         self.ends = torch.cat([self.ends, self.end(units)])[kept]
         self.video = torch.cat([self.video, video])[kept]
         self.key, self.fresh = key[kept], False
@@ -66,10 +72,15 @@ class NormalAnswers(nn.Module):
 
     def renew(self, ask: Callable[[Tensor], dict[str, Tensor]]) -> None:
         """Ask all cubes again, if their answers may be old. `ask`: cubes to rows by channel."""
-        if self.fresh or self.cubes is None:
+        if self.fresh or not self.cubes:
             return
-        for name, rows in ask(self.cubes).items():
-            setattr(self, name, torch.cat([rows.cpu(), self.ends], 1))
+        parts = [
+            ask(torch.stack(self.cubes[n : n + AT_ONCE]))
+            for n in range(0, len(self.cubes), AT_ONCE)
+        ]
+        for name in parts[0]:
+            rows = torch.cat([part[name].cpu() for part in parts])
+            setattr(self, name, torch.cat([rows, self.ends], 1))
             if self.apart:
                 setattr(self, f"{name}_usual", self.usual(getattr(self, name)))
         self.fresh = True
