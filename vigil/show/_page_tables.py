@@ -61,6 +61,8 @@ WORDS: dict[str, tuple[str, Callable[[float], str], Callable[[float], str]]] = {
 def tiles(report: Report) -> str:
     """The column that counts, one card a number."""
     row = counted(report)
+    if not report.rows:
+        return '<p class="soft">Scores alone: without labels nothing can be measured.</p>'
     if row is None:
         return '<p class="soft">The column that counts was not measured in this run.</p>'
     shown = [m for name, m in row.metrics.items() if name in WORDS]

@@ -103,6 +103,8 @@ def safe_json(value: Any) -> str:
 
 
 def _results(page: Page) -> str:
+    if not page.report.rows:
+        return ""
     text = (
         '<p class="soft">Higher is better, except for <code>eer</code>. The marked row counts: its '
         "smoothing was declared before the run, no video was rescaled by its own extremes, and no "
