@@ -219,7 +219,25 @@ def test_a_machine_that_loses_its_own_ray_says_so() -> None:
     finally:
         alone.shutdown()
     assert driver.returncode != 0
-    assert "error: the Ray of this machine was lost, and Ray ended the command" in driver.stderr
+    assert "error: ended, most likely since the Ray of this machine was lost" in driver.stderr
+
+
+ENDING = """
+import os, signal, time
+from vigil import actors
+try:
+    with actors.last_words("lost"):
+        {end}
+except KeyboardInterrupt:
+    pass
+"""
+
+
+@pytest.mark.parametrize("end", ["pass", "os.killpg(0, signal.SIGINT); time.sleep(9)"])
+def test_who_ends_as_meant_leaves_no_last_words(end: str) -> None:
+    call = [sys.executable, "-c", ENDING.format(end=end)]
+    done = subprocess.run(call, capture_output=True, text=True, timeout=60, start_new_session=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def slowly(video: Video) -> Video:

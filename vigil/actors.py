@@ -69,7 +69,7 @@ def joined(address: str) -> Iterator[None]:
         reason = str(error).strip().partition("\n")[0]
         raise ConfigError(f"--ray {address}: cannot be joined ({reason})") from error
     try:
-        with last_words(f"the Ray of this machine was lost, and Ray ended the command; {AGAIN}"):
+        with last_words(f"ended, most likely since the Ray of this machine was lost; {AGAIN}"):
             yield
     except ray.exceptions.RayError as error:
         raise VigilError(
@@ -84,7 +84,12 @@ def last_words(words: str) -> Iterator[None]:
     """Standard error gets `words` if this process ends within the block: Ray ends a process whose
     machine it lost at once, without an exception or a message."""
     heir = [sys.executable, "-I", "-S", "-c", HEIR, f"error: {words}\n"]
-    with subprocess.Popen(heir, stdin=subprocess.PIPE, text=True) as waiting:
+    with subprocess.Popen(
+        heir,
+        stdin=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # Ctrl-C is not for it
+    ) as waiting:
         try:
             yield
         finally:
