@@ -19,6 +19,7 @@ from vigil.authors import import_checkpoint
 from vigil.bundle import Model
 from vigil.config import preset, split_keys
 from vigil.errors import ConfigError, InputError, ModelError
+from vigil.methods import _jigsaw_memory
 from vigil.methods import _jigsaw_puzzle as puzzle
 from vigil.methods._jigsaw_boxes import cut_sides
 from vigil.methods._jigsaw_net import FourHead, Lean, Level, WideBranch, pairs_of
@@ -405,6 +406,19 @@ def test_cubes_in_memory_are_no_distance_away_and_others_are(shuffle: str) -> No
             assert all(float(v.min()) > 0 for v in other.values())
     reason = method.explain(units(known["cube"][:1]))[0]
     assert len(reason.parts) == len(method.channels["cube"]) and np.isfinite(reason.heat).all()
+
+
+def test_normal_cubes_asked_in_parts_answer_as_all_at_once(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    keys = {**PAIRS, "levels": "frame", "against": "normal", "memory": 20, "apart": True}
+    method, x = Jigsaw(**keys).eval(), cubes(30, 5)
+    method.prepare([units(x[:9]), units(x[9:])])
+    wanted = {name: tensor.clone() for name, tensor in method.tensors().items() if "known" in name}
+    monkeypatch.setattr(_jigsaw_memory, "AT_ONCE", 7)  # 20 cubes: 7, 7, 6
+    method.outdate()
+    found = method.tensors()
+    assert len(found["known.cube.temporal"]) == 20
+    for name, tensor in wanted.items():
+        torch.testing.assert_close(found[name], tensor)
 
 
 def test_answers_in_memory_follow_the_weights_and_travel_with_them() -> None:

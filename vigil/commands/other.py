@@ -66,7 +66,8 @@ def keys_of(config: type) -> list[dict[str, Any]]:
     for key, info in config.__pydantic_fields__.items():  # type: ignore[attr-defined]
         kind = str(getattr(info.annotation, "__name__", info.annotation))
         limits = [limit_in_words(limit) for limit in info.metadata]
-        rows.append({"key": key, "default": repr(info.default), "kind": kind, "limits": limits})
+        default = info.description or repr(info.default)
+        rows.append({"key": key, "default": default, "kind": kind, "limits": limits})
     return rows
 
 

@@ -16,7 +16,7 @@ PAPERS: dict[str, Any] = {"pieces": "all", "against": "truth", "shape": 0.0, "ap
 
 def usual(**limits: Any) -> Any:
     """A key of `OURS`, set by the keys before it unless it is given."""
-    return Field(default=None, validate_default=True, **limits)
+    return Field(default=None, description="by what is seen", validate_default=True, **limits)
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

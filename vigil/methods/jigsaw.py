@@ -239,8 +239,8 @@ class Jigsaw(Method):
             odds, scores = self.odds(units), self.score(units)
         pixels, right = units.x[units.window], self.right(units.window)
         count, (spatial, temporal) = self.moments(units.window), CHANNELS[units.window]
-        place, moments = torch.zeros(len(units), TILES), torch.zeros(len(units), count)
-        place = odds.get(spatial, place)
+        place = odds.get(spatial, torch.zeros(len(units), TILES))
+        moments = torch.zeros(len(units), count)
         if temporal in odds:
             time, order = odds[temporal], right[temporal].to(odds[temporal].device)
             moments = torch.stack([time[:, order == m].mean(1) for m in range(count)], 1)
