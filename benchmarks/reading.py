@@ -21,6 +21,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from av import library_versions
 
 from vigil.video.read import open_video, scaled_size
 from vigil.video.write import write_mp4
@@ -137,7 +138,7 @@ def main() -> None:
         "cpu": cpu(),
         "python": platform.python_version(),
         "av": av.__version__,
-        "ffmpeg (av)": {k: ".".join(map(str, v)) for k, v in av.library_versions.items()},
+        "ffmpeg (av)": {k: ".".join(map(str, v)) for k, v in library_versions.items()},
         "opencv": cv2.__version__,
         "opencv threads": cv2.getNumThreads(),
     }
