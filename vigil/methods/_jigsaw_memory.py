@@ -46,9 +46,7 @@ class NormalAnswers(nn.Module):
 
     def forget(self) -> None:
         self.key = torch.empty(0, dtype=torch.int64)
-        self.cubes: list[
-            Tensor
-        ] = []  # each by itself: to keep other ones copies no more than those
+        self.cubes: list[Tensor] = []  # each by itself: none is copied to make room for another
         self.ends = torch.empty(0, self.width)
         self.video = torch.empty(0, dtype=torch.int64)
 
